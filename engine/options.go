@@ -1,0 +1,47 @@
+// Package engine is the front door: it opens a model, schedules requests in continuous batches, samples, and reports.
+package engine
+
+import (
+	"github.com/quire-llm/quire/kernels"
+	"github.com/quire-llm/quire/kvcache"
+	"github.com/quire-llm/quire/model"
+)
+
+// Options say how an engine runs a model. The zero value of every field but Model is a default.
+type Options struct {
+	// Model is a directory, an owner/name in the Hugging Face cache, or a name that one of Providers serves.
+	Model string
+	// Providers serve names that are not directories: tiny.Provider, synthetic.Provider. They are separate packages so
+	// that a service which loads its own weights does not carry ours.
+	Providers []model.Provider
+	// Checkpoint is a model that is already open; Model and Providers are ignored. Close does not close it.
+	Checkpoint *model.Checkpoint
+
+	// Device to run on, shared by the engines of a process. Nil: the engine opens one with DeviceOptions and owns it.
+	Device        *kernels.Device
+	DeviceOptions kernels.Options
+
+	// Cache is the KV-cache strategy. Nil: kvcache.Standard{}.
+	Cache kvcache.Strategy
+	// BlockTokens is the size of a cache block: 16 (default), 32 or 64.
+	BlockTokens int
+	// CacheTokens is the capacity of the KV cache in tokens, rounded up to blocks. 0: enough for one sequence of
+	// MaxContext and for MaxSequences of 512 tokens, or what fits in memory if that is less.
+	CacheTokens int
+	// KV is the element type of the cache. Default: bfloat16.
+	KV kernels.KVType
+
+	// MaxContext is the longest sequence, prompt and output together. 0: the model's own limit.
+	MaxContext int
+	// MaxSequences run at once. Default 64.
+	MaxSequences int
+	// StepTokens is the most tokens computed in one step. Default 512.
+	StepTokens int
+	// QueueRequests is the most requests that wait. Default 1024. A full queue fails with ErrOverloaded.
+	QueueRequests int
+
+	// Log receives one line for each thing a user should know (weights rounded, memory planned). Nil: nothing.
+	Log func(line string)
+	// CheckInvariants verifies the cache's books after every step and fails the engine if they are wrong. Tests set it.
+	CheckInvariants bool
+}

@@ -1,0 +1,66 @@
+package kernels
+
+// Format is how a weight's numbers are stored. The set is closed: it must match the kernels.
+type Format uint8
+
+// The formats.
+const (
+	BF16 Format = iota + 1 // bfloat16, row-major, no scales
+)
+
+// Weight is a matrix [Rows, Cols], row-major, that may lie in several parts (q, k, v). A product with it computes
+// y[r] = sum over c of W[r,c]·x[c] + bias[r].
+type Weight struct {
+	Format Format
+	Rows   int // of all parts
+	Cols   int
+	Parts  []Part // in row order
+}
+
+// Part is a run of rows of a Weight that is contiguous in memory.
+type Part struct {
+	Rows   int
+	Data   Buffer // [Rows, Cols] in the weight's format; any alignment
+	Scales Buffer // for formats with scales; else zero
+	Bias   Buffer // [Rows] bfloat16, or zero for none
+}
+
+// KVType is the element type of the key-value cache.
+type KVType uint8
+
+// The cache's element types. The zero value is bfloat16.
+const (
+	KVBF16 KVType = iota // the default
+	KVF32                // exact, CPU only: what teacher-forced verification uses
+)
+
+// Bytes is the size of one element.
+func (t KVType) Bytes() int {
+	if t == KVF32 {
+		return 4
+	}
+	return 2
+}
+
+// String is the name used in flags and results.
+func (t KVType) String() string {
+	if t == KVF32 {
+		return "f32"
+	}
+	return "bf16"
+}
+
+// KVLayout says where one layer's keys and values lie. Kernels see cache memory only so; the element for token slot t of
+// block b, head h, dimension d of a key is at
+//
+//	Base + b·BlockStride + t·TokenStride + (h·HeadDim + d)·Type.Bytes()
+//
+// and the value's VOffset bytes further.
+type KVLayout struct {
+	Base        Buffer
+	BlockStride int // bytes from block to block
+	VOffset     int // bytes from a key to its value
+	TokenStride int // bytes from token to token within a block
+	BlockTokens int
+	Type        KVType
+}
