@@ -1,0 +1,57 @@
+# Everything here needs Go and gcc only. `make help` lists the targets.
+GO        ?= go
+# Tests also verify the cache's books after every step; release builds leave that out.
+TAGS      ?= invariants
+FUZZTIME  ?= 20s
+BENCHOUT  ?= bench/results
+
+.PHONY: help test race fuzz lint bench bench-compare generate check-generated nightly oracle nocgo clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+test: ## all tests, with invariants checked, and the independent oracle
+	$(GO) test -tags $(TAGS) ./...
+	$(MAKE) oracle
+
+oracle: ## compare the forward pass with gomlx (a nested module)
+	cd internal/oracle && $(GO) test ./...
+
+race: ## the packages with goroutines, under the race detector
+	$(GO) test -race -tags $(TAGS) -short ./kernels/... ./kvcache/... ./attention/... ./engine/... ./model/... ./internal/...
+
+nocgo: ## the same tests on the plain-Go kernels
+	CGO_ENABLED=0 $(GO) test -short ./kernels/... ./kvcache/... ./attention/... ./model/... ./engine/...
+
+fuzz: ## every fuzz target for FUZZTIME (20s)
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+lint: ## gofmt, vet, staticcheck, imports, tidy go.mod
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) test ./internal/lint
+	$(GO) mod tidy -diff
+
+bench: ## the benchmark suite on the default model, and the Go benchmarks once each
+	$(GO) run ./bench/standard -out $(BENCHOUT)
+	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
+
+bench-compare: ## Go benchmarks of REF (default HEAD~1) and of this tree, ten times each, through benchstat
+	bash bench/compare.sh $(or $(REF),HEAD~1)
+
+generate: ## rewrite generated files
+	$(GO) generate ./...
+
+check-generated: generate ## fail if a generated file is not current
+	git diff --exit-code
+
+nightly: ## long fuzzing and soak
+	$(MAKE) fuzz FUZZTIME=5m
+	$(GO) test -tags $(TAGS) -race -count 5 ./engine/... ./kvcache/...
+
+clean: ## remove what benchmarks and builds leave here
+	rm -rf bin out results_*.json benchmark_summary.json
