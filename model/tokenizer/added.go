@@ -18,10 +18,12 @@ type addedToken struct {
 	Special    bool   `json:"special"`
 }
 
-// matcher finds added tokens, the longest that begins at a place.
+// matcher finds added tokens: of those that begin at a place, the longest.
 type matcher struct {
 	tokens  map[string]addedToken
 	lengths [256][]int // by first byte: the lengths of the tokens that begin with it, longest first
+	first   byte       // the first byte of all tokens, if it is one
+	firsts  int        // how many first bytes there are
 }
 
 func (m *matcher) add(a addedToken) {
@@ -29,42 +31,85 @@ func (m *matcher) add(a addedToken) {
 		m.tokens = map[string]addedToken{}
 	}
 	m.tokens[a.Content] = a
-	l := &m.lengths[a.Content[0]]
-	if !slices.Contains(*l, len(a.Content)) {
-		*l = append(*l, len(a.Content))
-		slices.SortFunc(*l, func(a, b int) int { return b - a })
+	m.first = a.Content[0]
+	lengths := &m.lengths[m.first]
+	if len(*lengths) == 0 {
+		m.firsts++
+	}
+	if !slices.Contains(*lengths, len(a.Content)) {
+		*lengths = append(*lengths, len(a.Content))
+		slices.SortFunc(*lengths, func(a, b int) int { return b - a })
 	}
 }
 
-// find returns the first added token in s at or after from, and where it begins and ends with the white space it takes.
-func (m *matcher) find(s string, from int) (id int32, start, end int, ok bool) {
-	if len(m.tokens) == 0 {
-		return 0, 0, 0, false
+// match is an added token in a text and the place it takes there, with white space that belongs to it.
+type match struct {
+	id         int32 // -1 at the end of a text: no token
+	start, end int
+}
+
+func (m match) appendID(dst []int32) []int32 {
+	if m.id < 0 {
+		return dst
 	}
-	for i := from; i < len(s); i++ {
-		for _, n := range m.lengths[s[i]] {
-			if n > len(s)-i {
-				continue
+	return append(dst, m.id)
+}
+
+// find returns the first added token in s that begins at from or later, or a match of no token at the end of s.
+func (m *matcher) find(s string, from int) match {
+	for i := from; ; i++ {
+		if i += m.candidate(s[i:]); i == len(s) {
+			return match{-1, i, i}
+		}
+		a := m.longest(s[i:])
+		n := len(a.Content)
+		if n == 0 {
+			continue
+		}
+		if a.SingleWord && (endsWithWord(s[:i]) || beginsWithWord(s[i+n:])) {
+			i += n - 1 // no token, nor are shorter ones in it: so does the reference
+			continue
+		}
+		found := match{a.ID, i, i + n}
+		if a.LStrip {
+			found.start = from + len(strings.TrimRightFunc(s[from:i], unicode.IsSpace))
+		}
+		if a.RStrip {
+			found.end = len(s) - len(strings.TrimLeftFunc(s[i+n:], unicode.IsSpace))
+		}
+		return found
+	}
+}
+
+// candidate returns where in s a token may begin, or the end of s.
+func (m *matcher) candidate(s string) int {
+	if m.firsts == 1 {
+		if i := strings.IndexByte(s, m.first); i >= 0 {
+			return i
+		}
+		return len(s)
+	}
+	if m.firsts > 1 {
+		for i := range len(s) {
+			if m.lengths[s[i]] != nil {
+				return i
 			}
-			a, found := m.tokens[s[i:i+n]]
-			if !found {
-				continue
-			}
-			if a.SingleWord && (endsWithWord(s[:i]) || beginsWithWord(s[i+n:])) {
-				i += n - 1 // as the reference: the text is passed over, shorter tokens included
-				break
-			}
-			start, end = i, i+n
-			if a.LStrip {
-				start = from + len(strings.TrimRightFunc(s[from:i], unicode.IsSpace))
-			}
-			if a.RStrip {
-				end = len(s) - len(strings.TrimLeftFunc(s[end:], unicode.IsSpace))
-			}
-			return a.ID, start, end, true
 		}
 	}
-	return 0, 0, 0, false
+	return len(s)
+}
+
+// longest returns the longest token that s begins with.
+func (m *matcher) longest(s string) addedToken {
+	for _, n := range m.lengths[s[0]] {
+		if n > len(s) {
+			continue
+		}
+		if a, ok := m.tokens[s[:n]]; ok {
+			return a
+		}
+	}
+	return addedToken{}
 }
 
 func beginsWithWord(s string) bool {

@@ -32,21 +32,28 @@ func byteOfRune(r rune) (byte, bool) {
 }
 
 // appendSpelled appends the spelling of bytes.
-func appendSpelled(dst []byte, bytes string) []byte {
-	for i := range len(bytes) {
-		dst = utf8.AppendRune(dst, runeOfByte(bytes[i]))
+func appendSpelled(dst, bytes []byte) []byte {
+	for _, b := range bytes {
+		dst = utf8.AppendRune(dst, runeOfByte(b))
 	}
 	return dst
 }
 
-// appendUnspelled appends the bytes that token spells. False: token has a rune that spells nothing.
-func appendUnspelled(dst []byte, token string) ([]byte, bool) {
-	for _, r := range token {
+// appendUnspelled appends the bytes that token spells. False: token has a rune that spells none.
+func appendUnspelled(dst, token []byte) ([]byte, bool) {
+	for i := 0; i < len(token); {
+		if b := token[i]; b > ' ' && b < 0x7f {
+			dst = append(dst, b)
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRune(token[i:])
 		b, ok := byteOfRune(r)
 		if !ok {
 			return dst, false
 		}
 		dst = append(dst, b)
+		i += size
 	}
 	return dst, true
 }

@@ -21,53 +21,59 @@ func (t *Tokenizer) EncodeWith(dst []int32, text string, o EncodeOptions) []int3
 	if o.AddBOS {
 		dst = append(dst, t.prefix...)
 	}
+	m := t.mergers.Get().(*merger)
+	defer t.mergers.Put(m)
 	if o.PlainText {
-		return t.encodePlain(dst, text, true)
+		return t.appendWords(dst, t.normalize(text), m)
 	}
-	from := 0
-	for {
-		id, start, end, ok := t.verbatim.find(text, from)
-		if !ok {
-			return t.encodePlain(dst, text[from:], false)
-		}
-		dst = t.encodePlain(dst, text[from:start], false)
-		dst = append(dst, id)
-		from = end
+	for from := 0; from < len(text); {
+		found := t.verbatim.find(text, from)
+		dst = t.appendNormal(dst, t.normalize(text[from:found.start]), m)
+		dst = found.appendID(dst)
+		from = found.end
 	}
+	return dst
 }
 
-// encodePlain encodes a stretch between added tokens.
-func (t *Tokenizer) encodePlain(dst []int32, text string, plain bool) []int32 {
-	text = valid(text)
-	if t.nfc {
-		text = nfc(text)
+// appendNormal appends the tokens of normalized text between added tokens that are looked for verbatim.
+func (t *Tokenizer) appendNormal(dst []int32, text string, m *merger) []int32 {
+	for from := 0; from < len(text); {
+		found := t.normal.find(text, from)
+		dst = t.appendWords(dst, text[from:found.start], m)
+		dst = found.appendID(dst)
+		from = found.end
 	}
-	if plain {
-		return t.encodeWords(dst, text)
-	}
-	from := 0
-	for {
-		id, start, end, ok := t.normal.find(text, from)
-		if !ok {
-			return t.encodeWords(dst, text[from:])
-		}
-		dst = t.encodeWords(dst, text[from:start])
-		dst = append(dst, id)
-		from = end
-	}
+	return dst
 }
 
-// encodeWords encodes normalized text without added tokens.
-func (t *Tokenizer) encodeWords(dst []int32, text string) []int32 {
-	for i := 0; i < len(text); {
-		end := t.splitter.end(text, i)
-		word := text[i:end]
-		i = end
-		if id, ok := t.vocab.find([]byte(word)); ok && t.ignoreMerges {
-			dst = append(dst, id)
-			continue
-		}
-		dst = t.mergeWord(dst, word)
+// appendWords appends the tokens of normalized text without added tokens.
+func (t *Tokenizer) appendWords(dst []int32, text string, m *merger) []int32 {
+	for len(text) > 0 {
+		end := t.splitter.end(text)
+		dst = t.appendWord(dst, text[:end], m)
+		text = text[end:]
 	}
+	return dst
+}
+
+// appendWord appends the tokens of one word. Most words are tokens, and most tokens are what merging their bytes gives;
+// which, is found out when a token is first seen.
+func (t *Tokenizer) appendWord(dst []int32, word string, m *merger) []int32 {
+	if len(word) == 1 {
+		return append(dst, t.vocab.bytes[word[0]])
+	}
+	id := t.vocab.find(word)
+	if id < 0 {
+		return m.word(dst, word, &t.vocab.bytes, &t.merges)
+	}
+	switch t.whole.get(id) {
+	case yes:
+		return append(dst, id)
+	case no:
+		return m.word(dst, word, &t.vocab.bytes, &t.merges)
+	}
+	from := len(dst)
+	dst = m.word(dst, word, &t.vocab.bytes, &t.merges)
+	t.whole.set(id, len(dst) == from+1 && dst[from] == id)
 	return dst
 }

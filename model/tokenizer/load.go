@@ -1,12 +1,11 @@
 package tokenizer
 
 import (
-	"encoding/json"
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
-	"strings"
+	"unicode/utf8"
 )
 
 // Load reads tokenizer.json from the root of fsys, and tokenizer_config.json and chat_template.jinja if they are there.
@@ -37,13 +36,13 @@ func Load(fsys fs.FS) (*Tokenizer, error) {
 // tokenizer that is not supported gives an error that matches errors.ErrUnsupported.
 func Parse(tokenizerJSON, tokenizerConfigJSON []byte) (*Tokenizer, error) {
 	var f file
-	if err := json.Unmarshal(tokenizerJSON, &f); err != nil {
+	if err := f.parse(tokenizerJSON); err != nil {
 		return nil, fmt.Errorf("tokenizer: reading tokenizer.json: %w", err)
 	}
 	t := &Tokenizer{bos: -1, eos: -1}
-	t.vocab.ids = make(map[string]int32, len(f.Model.Vocab))
-	t.vocab.others = map[string]int32{}
-	for _, step := range []func(*file) error{t.setPipeline, t.setVocabulary, t.setMerges, t.setAdded, t.setPrefix} {
+	t.mergers.New = func() any { return new(merger) }
+	steps := []func(*file) error{t.setPipeline, t.setVocabulary, t.setMerges, t.setAdded, t.setPrefix}
+	for _, step := range steps {
 		if err := step(&f); err != nil {
 			return nil, err
 		}
@@ -53,187 +52,120 @@ func Parse(tokenizerJSON, tokenizerConfigJSON []byte) (*Tokenizer, error) {
 			return nil, err
 		}
 	}
+	t.setWhole(f.IgnoreMerges)
 	return t, nil
 }
 
-// file is tokenizer.json.
-type file struct {
-	AddedTokens   []addedToken `json:"added_tokens"`
-	Normalizer    *component   `json:"normalizer"`
-	PreTokenizer  *component   `json:"pre_tokenizer"`
-	PostProcessor *component   `json:"post_processor"`
-	Decoder       *component   `json:"decoder"`
-	Model         struct {
-		Type         string           `json:"type"`
-		Dropout      float64          `json:"dropout"`
-		Prefix       string           `json:"continuing_subword_prefix"`
-		Suffix       string           `json:"end_of_word_suffix"`
-		ByteFallback bool             `json:"byte_fallback"`
-		IgnoreMerges bool             `json:"ignore_merges"`
-		Vocab        map[string]int32 `json:"vocab"`
-		Merges       []pair           `json:"merges"`
-	} `json:"model"`
-}
-
-// component is a normalizer, pre-tokenizer, post-processor or decoder: what the supported ones among them hold.
-type component struct {
-	Type           string      `json:"type"`
-	Normalizers    []component `json:"normalizers"`
-	PreTokenizers  []component `json:"pretokenizers"`
-	Processors     []component `json:"processors"`
-	Pattern        struct{ Regex string }
-	Behavior       string `json:"behavior"`
-	Invert         bool   `json:"invert"`
-	AddPrefixSpace *bool  `json:"add_prefix_space"`
-	UseRegex       *bool  `json:"use_regex"`
-	Single         []struct {
-		SpecialToken *struct {
-			ID string `json:"id"`
-		}
-		Sequence *struct{}
-	} `json:"single"`
-	SpecialTokens map[string]struct {
-		IDs []int32 `json:"ids"`
-	} `json:"special_tokens"`
-}
-
-// pair is a merge: ["a", "b"], or "a b" in older files.
-type pair [2]string
-
-func (p *pair) UnmarshalJSON(data []byte) error {
-	if data[0] == '[' {
-		var parts []string
-		if err := json.Unmarshal(data, &parts); err != nil {
-			return err
-		}
-		if len(parts) != 2 {
-			return fmt.Errorf("merge %s is not of two tokens", data)
-		}
-		*p = pair(parts)
-		return nil
-	}
-	var line string
-	if err := json.Unmarshal(data, &line); err != nil {
-		return err
-	}
-	left, right, ok := strings.Cut(line, " ")
-	if !ok || strings.Contains(right, " ") {
-		return fmt.Errorf("merge %q is not of two tokens", line)
-	}
-	*p = pair{left, right}
-	return nil
-}
-
-// unsupported refuses a tokenizer, saying what is not supported and what is.
-func unsupported(format string, args ...any) error {
-	return fmt.Errorf("tokenizer: %s: supported are the byte-level BPE tokenizers of Qwen2, Qwen2.5, Qwen3 and Llama 3: %w",
-		fmt.Sprintf(format, args...), errors.ErrUnsupported)
-}
-
-// setPipeline checks that every part of the pipeline is one that this package knows.
-func (t *Tokenizer) setPipeline(f *file) error {
-	m := &f.Model
-	switch {
-	case m.Type != "BPE":
-		return unsupported("model type %q", m.Type)
-	case m.Dropout != 0:
-		return unsupported("BPE with dropout %v", m.Dropout)
-	case m.Prefix != "" || m.Suffix != "":
-		return unsupported("BPE with subword prefix %q and suffix %q", m.Prefix, m.Suffix)
-	case m.ByteFallback:
-		return unsupported("BPE with byte fallback")
-	}
-	t.ignoreMerges = m.IgnoreMerges
-
-	for _, n := range flatten(f.Normalizer, func(c *component) []component { return c.Normalizers }) {
-		if n.Type != "NFC" {
-			return unsupported("normalizer %q", n.Type)
-		}
-		t.nfc = true
-	}
-
-	pre := flatten(f.PreTokenizer, func(c *component) []component { return c.PreTokenizers })
-	if len(pre) != 2 || pre[0].Type != "Split" || !pre[1].isByteLevel() {
-		return unsupported("pre-tokenizer %q", types(pre))
-	}
-	split := pre[0]
-	switch split.Pattern.Regex {
-	case qwenPattern:
-		t.splitter.digits = 1
-	case llamaPattern:
-		t.splitter.digits = 3
-	default:
-		return unsupported("pre-tokenizer pattern %q", split.Pattern.Regex)
-	}
-	if split.Behavior != "Isolated" || split.Invert {
-		return unsupported("pre-tokenizer behavior %q, invert %v", split.Behavior, split.Invert)
-	}
-	if f.Decoder == nil || f.Decoder.Type != "ByteLevel" {
-		return unsupported("decoder %q", types(flatten(f.Decoder, nil)))
-	}
-	return nil
-}
-
-// isByteLevel tells whether c maps bytes to runes and does nothing else.
-func (c *component) isByteLevel() bool {
-	return c.Type == "ByteLevel" && c.AddPrefixSpace != nil && !*c.AddPrefixSpace && c.UseRegex != nil && !*c.UseRegex
-}
-
-// flatten lists c, or its parts if it is a Sequence.
-func flatten(c *component, parts func(*component) []component) []component {
-	switch {
-	case c == nil:
-		return nil
-	case c.Type == "Sequence" && parts != nil:
-		return parts(c)
-	}
-	return []component{*c}
-}
-
-func types(list []component) string {
-	var names []string
-	for _, c := range list {
-		names = append(names, c.Type)
-	}
-	return strings.Join(names, " and ")
-}
-
+// setVocabulary reads the vocabulary: an object of ids by spelling.
 func (t *Tokenizer) setVocabulary(f *file) error {
-	for token, id := range f.Model.Vocab {
-		if err := t.vocab.addOrdinary(token, id); err != nil {
+	v := &t.vocab
+	r := reader{data: f.Vocab}
+	err := r.object(func(token []byte) error {
+		start := len(v.arena)
+		var spells bool
+		v.arena, spells = appendUnspelled(v.arena, token)
+		var raw string
+		if !spells {
+			v.arena = v.arena[:start]
+			if !utf8.Valid(token) {
+				return fmt.Errorf("token %q is not valid UTF-8", token)
+			}
+			raw = string(token)
+		}
+		id, err := r.id()
+		switch {
+		case err != nil:
 			return err
+		case spells:
+			return v.addBytes(id, start)
 		}
+		return v.addOther(id, raw, kindRaw)
+	})
+	if err == nil {
+		err = v.index()
 	}
-	for b := range t.vocab.bytes {
-		id, ok := t.vocab.find([]byte{byte(b)})
-		if !ok {
-			return fmt.Errorf("tokenizer: the vocabulary has no token for byte %#02x, %q", b, runeOfByte(byte(b)))
-		}
-		t.vocab.bytes[b] = id
+	if err != nil {
+		return fmt.Errorf("tokenizer: reading tokenizer.json: vocab: %w", err)
 	}
 	return nil
 }
 
+// setMerges reads the merges, lowest rank first.
 func (t *Tokenizer) setMerges(f *file) error {
-	merges := f.Model.Merges
-	if len(merges) > maxMerges {
-		return fmt.Errorf("tokenizer: %d merges; there may be %d", len(merges), maxMerges)
-	}
-	t.merges.ranks = make(map[[2]int32]uint32, len(merges))
-	t.merges.into = make([]int32, len(merges))
-	for rank, p := range merges {
-		var ids [3]int32
-		for i, token := range []string{p[0], p[1], p[0] + p[1]} {
-			id, ok := t.vocab.id(token)
-			if !ok {
-				return fmt.Errorf("tokenizer: merge %d of %q and %q: the vocabulary has no %q", rank, p[0], p[1], token)
-			}
-			ids[i] = id
+	var merges []merge
+	var scratch [2][]byte
+	var joined []byte
+	r := reader{data: f.Merges}
+	err := r.array(func() error {
+		left, right, err := r.pair(&scratch)
+		if err != nil {
+			return err
 		}
-		t.merges.ranks[[2]int32{ids[0], ids[1]}] = uint32(rank)
-		t.merges.into[rank] = ids[2]
+		if len(merges) == maxMerges {
+			return fmt.Errorf("there are more than %d", maxMerges)
+		}
+		var spellsLeft, spellsRight bool
+		joined, spellsLeft = appendUnspelled(joined[:0], left)
+		leftBytes := len(joined)
+		joined, spellsRight = appendUnspelled(joined, right)
+		m := noMerge // what spells no bytes never meets
+		if spellsLeft && spellsRight {
+			m = merge{
+				left:  t.vocab.find(string(joined[:leftBytes])),
+				right: t.vocab.find(string(joined[leftBytes:])),
+				into:  t.vocab.find(string(joined)),
+			}
+			if m.left < 0 || m.right < 0 || m.into < 0 {
+				return fmt.Errorf("the vocabulary lacks %q, %q or %q together", left, right, string(left)+string(right))
+			}
+		}
+		merges = append(merges, m)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("tokenizer: reading tokenizer.json: merges: %w", err)
 	}
+	t.merges = newMergeTable(merges, &t.vocab.bytes)
 	return nil
+}
+
+// pair reads a merge: ["a", "b"], or "a b" in older files.
+func (r *reader) pair(scratch *[2][]byte) (left, right []byte, err error) {
+	if r.peek() == '"' {
+		text, err := r.text(&scratch[0])
+		left, right, ok := bytes.Cut(text, []byte(" "))
+		if err == nil && (!ok || bytes.IndexByte(right, ' ') >= 0) {
+			err = fmt.Errorf("merge %q is not of two tokens", text)
+		}
+		return left, right, err
+	}
+	if err := r.take('['); err != nil {
+		return nil, nil, err
+	}
+	if left, err = r.text(&scratch[0]); err != nil {
+		return nil, nil, err
+	}
+	if err := r.take(','); err != nil {
+		return nil, nil, err
+	}
+	if right, err = r.text(&scratch[1]); err != nil {
+		return nil, nil, err
+	}
+	return left, right, r.take(']')
+}
+
+// setWhole begins to remember which tokens are what merging their bytes gives; with ignore_merges, all ordinary ones
+// count as such.
+func (t *Tokenizer) setWhole(ignoreMerges bool) {
+	t.whole = newAnswers(t.Vocab())
+	if !ignoreMerges {
+		return
+	}
+	for id := range int32(t.Vocab()) {
+		if t.vocab.kind(id) == kindBytes {
+			t.whole.set(id, true)
+		}
+	}
 }
 
 func (t *Tokenizer) setAdded(f *file) error {
@@ -250,115 +182,15 @@ func (t *Tokenizer) add(a addedToken) error {
 	if a.Content == "" {
 		return nil // as the reference
 	}
-	if err := t.vocab.addAdded(a.Content, a.ID, a.Special); err != nil {
+	if err := t.vocab.addAdded(int(a.ID), a.Content, a.Special); err != nil {
 		return err
 	}
 	t.firstAdded = min(t.firstAdded, a.ID)
-	if a.Normalized && t.nfc {
-		a.Content = nfc(valid(a.Content))
-		t.normal.add(a)
-	} else {
+	if !a.Normalized {
 		t.verbatim.add(a)
+		return nil
 	}
+	a.Content = t.normalize(a.Content)
+	t.normal.add(a)
 	return nil
-}
-
-// setPrefix reads what the post-processor puts before a text.
-func (t *Tokenizer) setPrefix(f *file) error {
-	for _, p := range flatten(f.PostProcessor, func(c *component) []component { return c.Processors }) {
-		switch p.Type {
-		case "ByteLevel": // only trims offsets
-		case "TemplateProcessing":
-			if len(p.Single) == 0 || p.Single[len(p.Single)-1].Sequence == nil {
-				return unsupported("post-processor that puts tokens after the text")
-			}
-			for _, piece := range p.Single[:len(p.Single)-1] {
-				if piece.SpecialToken == nil {
-					return unsupported("post-processor that repeats the text")
-				}
-				ids := p.SpecialTokens[piece.SpecialToken.ID].IDs
-				for _, id := range ids {
-					if t.vocab.kind(id) == kindAbsent {
-						return fmt.Errorf("tokenizer: post-processor puts token id %d before the text, which no token has", id)
-					}
-				}
-				t.prefix = append(t.prefix, ids...)
-			}
-			if len(t.prefix) > 0 {
-				t.bos = t.prefix[0]
-			}
-		default:
-			return unsupported("post-processor %q", p.Type)
-		}
-	}
-	return nil
-}
-
-// setConfig reads tokenizer_config.json.
-func (t *Tokenizer) setConfig(data []byte) error {
-	var c struct {
-		BOS      tokenName            `json:"bos_token"`
-		EOS      tokenName            `json:"eos_token"`
-		Template chatTemplate         `json:"chat_template"`
-		Added    map[int32]addedToken `json:"added_tokens_decoder"`
-	}
-	if err := json.Unmarshal(data, &c); err != nil {
-		return fmt.Errorf("tokenizer: reading tokenizer_config.json: %w", err)
-	}
-	var ids []int32
-	for id := range c.Added {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	for _, id := range ids {
-		a := c.Added[id]
-		a.ID = id
-		if _, ok := t.ID(a.Content); ok {
-			continue // tokenizer.json has it, and its flags count
-		}
-		if err := t.add(a); err != nil {
-			return err
-		}
-	}
-	if id, ok := t.ID(string(c.BOS)); ok {
-		t.bos = id
-	}
-	if id, ok := t.ID(string(c.EOS)); ok {
-		t.eos = id
-	}
-	t.chatTemplate = string(c.Template)
-	return nil
-}
-
-// tokenName is a token in tokenizer_config.json: its text, or an object with its text, or null.
-type tokenName string
-
-func (n *tokenName) UnmarshalJSON(data []byte) error {
-	if data[0] == '{' {
-		var object struct {
-			Content string `json:"content"`
-		}
-		err := json.Unmarshal(data, &object)
-		*n = tokenName(object.Content)
-		return err
-	}
-	return json.Unmarshal(data, (*string)(n))
-}
-
-// chatTemplate is a template in tokenizer_config.json: its source, or a list of named ones, of which the one named
-// "default" counts.
-type chatTemplate string
-
-func (c *chatTemplate) UnmarshalJSON(data []byte) error {
-	if data[0] == '[' {
-		var list []struct{ Name, Template string }
-		err := json.Unmarshal(data, &list)
-		for _, named := range list {
-			if named.Name == "default" {
-				*c = chatTemplate(named.Template)
-			}
-		}
-		return err
-	}
-	return json.Unmarshal(data, (*string)(c))
 }

@@ -1,90 +1,84 @@
 package tokenizer
 
 import (
-	"container/heap"
 	"math"
+	"math/bits"
+	"math/rand/v2"
 )
 
 // noRank is the rank of a pair that does not merge.
 const noRank = math.MaxUint32
 
+const maxMerges = 1<<24 - 1
+
+// mergeTable says which pairs of tokens merge, how early and into what.
 type mergeTable struct {
-	ranks map[[2]int32]uint32
-	into  []int32 // by rank: the token that the pair becomes
+	// An open-addressed hash table: left id in the upper 20 bits, right id in the next 20, rank in the lower 24.
+	// All ones is an empty slot. At most half of the slots are used.
+	slots      []uint64
+	multiplier uint64 // odd, drawn at random, so that no file can be made to collide
+	shift      int
+
+	into  []int32            // by rank: the token that the pair becomes
+	bytes *[256 * 256]uint32 // by first byte and second byte: the rank of their tokens, since every word begins as bytes
 }
 
-func (m *mergeTable) rank(left, right int32) uint32 {
-	if r, ok := m.ranks[[2]int32{left, right}]; ok {
-		return r
+const (
+	rankBits = 24
+	rankMask = 1<<rankBits - 1
+	noPair   = math.MaxUint64
+)
+
+// merge is two tokens and what they become.
+type merge struct{ left, right, into int32 }
+
+// noMerge takes a rank and merges nothing.
+var noMerge = merge{-1, -1, -1}
+
+// newMergeTable makes a table of merges in order of rank; bytes are the tokens of single bytes. If a pair comes twice,
+// the later rank counts, as in the reference.
+func newMergeTable(merges []merge, bytes *[256]int32) mergeTable {
+	size := bits.Len(uint(2 * len(merges)))
+	t := mergeTable{
+		slots:      make([]uint64, 1<<size),
+		multiplier: rand.Uint64() | 1,
+		shift:      64 - size,
+		into:       make([]int32, len(merges)),
+		bytes:      new([256 * 256]uint32),
 	}
-	return noRank
-}
-
-// candidate is a pair that may merge: the lowest rank goes first, then the leftmost.
-type candidate struct {
-	rank uint32
-	at   int
-}
-
-type candidates []candidate
-
-func (c candidates) Len() int { return len(c) }
-func (c candidates) Less(i, j int) bool {
-	return c[i].rank < c[j].rank || c[i].rank == c[j].rank && c[i].at < c[j].at
-}
-func (c candidates) Swap(i, j int) { c[i], c[j] = c[j], c[i] }
-func (c *candidates) Push(x any)   { *c = append(*c, x.(candidate)) }
-func (c *candidates) Pop() any {
-	last := (*c)[len(*c)-1]
-	*c = (*c)[:len(*c)-1]
-	return last
-}
-
-// symbol is a token in the making; dead ones have been merged into the one before.
-type symbol struct {
-	id         int32
-	prev, next int
-	rank       uint32 // of this symbol with the next
-}
-
-// mergeWord appends the tokens that word's bytes merge into.
-func (t *Tokenizer) mergeWord(dst []int32, word string) []int32 {
-	symbols := make([]symbol, len(word))
-	for i := range symbols {
-		symbols[i] = symbol{t.vocab.bytes[word[i]], i - 1, i + 1, noRank}
+	for i := range t.slots {
+		t.slots[i] = noPair
 	}
-	var queue candidates
-	rank := func(i int) {
-		s := &symbols[i]
-		s.rank = noRank
-		if s.next < len(symbols) {
-			s.rank = t.merges.rank(s.id, symbols[s.next].id)
+	for rank, m := range merges {
+		t.into[rank] = m.into
+		if m == noMerge {
+			continue
 		}
-		if s.rank != noRank {
-			heap.Push(&queue, candidate{s.rank, i})
+		key := pairKey(m.left, m.right)
+		i := t.slot(key)
+		for t.slots[i] != noPair && t.slots[i]>>rankBits != key {
+			i = (i + 1) & (len(t.slots) - 1)
 		}
+		t.slots[i] = key<<rankBits | uint64(rank)
 	}
-	for i := range symbols {
-		rank(i)
+	for i := range t.bytes {
+		t.bytes[i] = t.rank(bytes[i>>8], bytes[i&0xff])
 	}
-	for len(queue) > 0 {
-		c := heap.Pop(&queue).(candidate)
-		s := &symbols[c.at]
-		if s.rank != c.rank {
-			continue // the pair is gone
-		}
-		gone := &symbols[s.next]
-		s.id, s.next, gone.rank = t.merges.into[c.rank], gone.next, noRank
-		if s.next < len(symbols) {
-			symbols[s.next].prev = c.at
-		}
-		rank(c.at)
-		if s.prev >= 0 {
-			rank(s.prev)
+	return t
+}
+
+func (t *mergeTable) rank(left, right int32) uint32 {
+	key := pairKey(left, right)
+	for i := t.slot(key); ; i = (i + 1) & (len(t.slots) - 1) {
+		switch s := t.slots[i]; {
+		case s>>rankBits == key:
+			return uint32(s & rankMask)
+		case s == noPair:
+			return noRank
 		}
 	}
-	for i := 0; i < len(symbols); i = symbols[i].next {
-		dst = append(dst, symbols[i].id)
-	}
-	return dst
 }
+
+func pairKey(left, right int32) uint64 { return uint64(left)<<20 | uint64(right) }
+
+func (t *mergeTable) slot(key uint64) int { return int(key * t.multiplier >> t.shift) }

@@ -8,6 +8,15 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
+// normalize returns text as valid UTF-8, in normal form C if the tokenizer asks for it.
+func (t *Tokenizer) normalize(text string) string {
+	text = valid(text)
+	if t.nfc {
+		text = nfc(text)
+	}
+	return text
+}
+
 // valid returns s with every byte that is not part of a valid rune replaced by U+FFFD.
 func valid(s string) string {
 	if utf8.ValidString(s) {

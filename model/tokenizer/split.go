@@ -1,79 +1,66 @@
 package tokenizer
 
-import (
-	"unicode"
-	"unicode/utf8"
-)
-
 // The two patterns that cut a text into words, as tokenizer.json has them. They differ in how many digits make a word.
 const (
 	qwenPattern  = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 	llamaPattern = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 )
 
-// class is what the patterns tell runes apart by.
-type class uint8
-
-const (
-	other   class = iota // none of the below: punctuation, symbols, marks, controls
-	letter               // \p{L}
-	number               // \p{N}
-	space                // \s but newline
-	newline              // [\r\n]
-)
-
-// splitter cuts valid UTF-8 into words. Every rune falls into one of the patterns' alternatives, so that the words
-// tile the text.
+// splitter cuts valid UTF-8 into words. Every rune falls into one of the pattern's alternatives, so the words tile the
+// text.
 type splitter struct {
-	digits int // longest run of digits in a word
+	*classes
+	digits int // the longest run of digits that is a word
 }
 
-// end returns where the word that begins at s[i] ends.
-func (p *splitter) end(s string, i int) int {
-	if s[i] == '\'' {
-		if n := contraction(s[i+1:]); n > 0 {
-			return i + 1 + n
+// end returns the length of the word that s begins with; s is not empty. The first two runes' classes tell which of the
+// pattern's alternatives matches.
+func (p *splitter) end(s string) int {
+	if s[0] == '\'' {
+		if n := contraction(s[1:]); n > 0 {
+			return 1 + n
 		}
 	}
-	first, size := classAt(s, i)
-	j := i + size
+	first, i := p.at(s, 0)
 	switch first {
 	case letter:
-		return run(s, j, letter)
+		return p.run(s, i, letter)
 	case number:
-		for n := 1; n < p.digits && j < len(s); n++ {
-			c, size := classAt(s, j)
+		for n := 1; n < p.digits && i < len(s); n++ {
+			c, size := p.at(s, i)
 			if c != number {
 				break
 			}
-			j += size
+			i += size
 		}
-		return j
+		return i
+	case newline:
+		return p.whitespace(s)
 	}
-	second, size := class(newline), 0
-	if j < len(s) {
-		second, size = classAt(s, j)
+	if i < len(s) {
+		second, size := p.at(s, i)
+		switch {
+		case second == letter:
+			return p.run(s, i+size, letter)
+		case second == other && (first == other || s[0] == ' '):
+			return p.symbols(s, i+size)
+		}
 	}
-	switch {
-	case first != newline && second == letter:
-		return run(s, j+size, letter)
-	case first == other:
-		return symbols(s, j)
-	case s[i] == ' ' && second == other:
-		return symbols(s, j+size)
+	if first == other {
+		return p.symbols(s, i)
 	}
-	return whitespace(s, i)
+	return p.whitespace(s)
 }
 
-// symbols finishes ` ?[^\s\p{L}\p{N}]+[\r\n]*`.
-func symbols(s string, i int) int {
-	return run(s, run(s, i, other), newline)
+// symbols finishes ` ?[^\s\p{L}\p{N}]+[\r\n]*` from s[i] on, where at least one symbol has been seen.
+func (p *splitter) symbols(s string, i int) int {
+	return p.run(s, p.run(s, i, other), newline)
 }
 
-// run returns where the run of runes of one class that begins at s[i] ends.
-func run(s string, i int, want class) int {
+// run returns where the run of runes of one class that begins at s[i] ends; i if there is none.
+func (p *splitter) run(s string, i int, want class) int {
 	for i < len(s) {
-		c, size := classAt(s, i)
+		c, size := p.at(s, i)
 		if c != want {
 			break
 		}
@@ -82,31 +69,31 @@ func run(s string, i int, want class) int {
 	return i
 }
 
-// whitespace matches `\s*[\r\n]+|\s+(?!\S)|\s+` where the run of white space begins at s[i]: up to its last newline if
-// it has one; else all of it where the text ends there; else all but its last rune, which may begin the next word.
-func whitespace(s string, i int) int {
-	afterNewline, last, j := -1, i, i
-	for j < len(s) {
-		c, size := classAt(s, j)
+// whitespace matches `\s*[\r\n]+|\s+(?!\S)|\s+` at the beginning of s, which is white space: up to its last newline if it
+// has one; else all of it where the text ends there; else all but its last rune, which may begin the next word.
+func (p *splitter) whitespace(s string) int {
+	afterNewline, last, i := 0, 0, 0
+	for i < len(s) {
+		c, size := p.at(s, i)
 		if c != space && c != newline {
 			break
 		}
-		last, j = j, j+size
+		last, i = i, i+size
 		if c == newline {
-			afterNewline = j
+			afterNewline = i
 		}
 	}
 	switch {
 	case afterNewline > 0:
 		return afterNewline
-	case j == len(s) || last == i:
-		return j
+	case i == len(s) || last == 0:
+		return i
 	}
 	return last
 }
 
-// contraction returns how many bytes of s finish a contraction whose apostrophe comes before s, or 0. Case does not
-// matter, and U+017F (long s) folds to s.
+// contraction returns how many bytes of s finish a contraction whose apostrophe comes before s; 0 if none do. Case does
+// not matter, and U+017F (long s) folds to s.
 func contraction(s string) int {
 	if len(s) == 0 {
 		return 0
@@ -123,23 +110,8 @@ func contraction(s string) int {
 			return 2
 		}
 	}
-	if len(s) > 1 && s[0] == 0xc5 && s[1] == 0xbf {
+	if len(s) > 1 && s[:2] == "ſ" {
 		return 2
 	}
 	return 0
-}
-
-func classAt(s string, i int) (class, int) {
-	r, size := utf8.DecodeRuneInString(s[i:])
-	switch {
-	case r == '\r' || r == '\n':
-		return newline, size
-	case unicode.IsLetter(r):
-		return letter, size
-	case unicode.IsNumber(r):
-		return number, size
-	case unicode.IsSpace(r):
-		return space, size
-	}
-	return other, size
 }

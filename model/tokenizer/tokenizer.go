@@ -9,16 +9,19 @@
 // A Tokenizer does not change once it is made: any number of goroutines may use it. A Stream has one user.
 package tokenizer
 
+import "sync"
+
 // Tokenizer encodes and decodes. Load and Parse make one.
 type Tokenizer struct {
 	vocab    vocabulary
 	merges   mergeTable
 	splitter splitter
-	verbatim matcher // added tokens looked for in the text as it came
-	normal   matcher // added tokens looked for in the normalized text
+	mergers  sync.Pool // of *merger
+	whole    answers   // by token: whether merging its bytes gives it
+	verbatim matcher   // added tokens looked for in the text as it came
+	normal   matcher   // added tokens looked for in the normalized text
 
 	nfc          bool    // the text is normalized
-	ignoreMerges bool    // a word that is a token becomes that token, whatever the merges say
 	prefix       []int32 // what the post-processor puts before a text: Llama 3's BOS
 	firstAdded   int32   // smallest id of an added token
 	bos, eos     int32   // -1 if there is none
@@ -26,7 +29,7 @@ type Tokenizer struct {
 }
 
 // Vocab returns the largest token id plus one, added tokens included.
-func (t *Tokenizer) Vocab() int { return len(t.vocab.entries) }
+func (t *Tokenizer) Vocab() int { return len(t.vocab.kinds) }
 
 // OrdinaryVocab returns how many ids lie below the first added token. Where there are no added tokens it is Vocab.
 func (t *Tokenizer) OrdinaryVocab() int { return int(t.firstAdded) }

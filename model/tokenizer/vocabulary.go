@@ -1,13 +1,16 @@
 package tokenizer
 
 import (
+	"errors"
 	"fmt"
+	"hash/maphash"
+	"math/bits"
 	"strings"
 )
 
 const (
-	maxTokens = 1 << 20 // ids are below it: a pair of them and a rank fit in 64 bits
-	maxMerges = 1<<24 - 1
+	maxTokens     = 1 << 20   // ids are below it: a pair of them and a rank fit in 64 bits, see mergeTable
+	maxArenaBytes = 1<<32 - 1 // offsets are 32 bits wide
 )
 
 // kind says what an id stands for.
@@ -15,43 +18,49 @@ type kind uint8
 
 const (
 	kindAbsent  kind = iota // no token
-	kindBytes               // an ordinary token: the bytes its spelling stands for
-	kindRaw                 // an ordinary token whose spelling spells no bytes: text cannot become it, and it decodes to its spelling
+	kindBytes               // an ordinary token: the bytes that its spelling stands for
+	kindRaw                 // an ordinary token whose spelling stands for no bytes: no text becomes it, and it decodes to its spelling
 	kindAdded               // an added token: its text as it is
 	kindSpecial             // an added token marked as special
 )
 
-// entry is where a token's bytes lie in the arena.
-type entry struct {
-	start uint32
-	len   uint32 // the upper 3 bits are the kind
-}
+// place is where a token's bytes lie in the arena.
+type place struct{ start, len uint32 }
 
 // vocabulary maps ids to bytes and bytes to ids.
 type vocabulary struct {
-	arena   []byte
-	entries []entry          // by id
-	ids     map[string]int32 // kindBytes, by their bytes
-	others  map[string]int32 // all other kinds, by their spelling
-	bytes   [256]int32       // the tokens of single bytes
+	arena  []byte
+	places []place          // by id
+	kinds  []kind           // by id
+	others map[string]int32 // kinds other than kindBytes, by their spelling
+	bytes  [256]int32       // the tokens of single bytes
+
+	// An open-addressed hash table of the tokens of kindBytes: id+1 in the lower 21 bits, then 11 bits of the hash.
+	// 0 is an empty slot. At most half of the slots are used.
+	slots []uint32
+	seed  maphash.Seed
 }
 
-const lenBits = 29
+const (
+	idBits  = 21
+	idMask  = 1<<idBits - 1
+	tagMask = ^uint32(idMask)
+)
 
 func (v *vocabulary) kind(id int32) kind {
-	if uint(id) >= uint(len(v.entries)) {
+	if uint(id) >= uint(len(v.kinds)) {
 		return kindAbsent
 	}
-	return kind(v.entries[id].len >> lenBits)
+	return v.kinds[id]
 }
 
 // text returns the bytes that the token decodes to; none if there is no such token.
 func (v *vocabulary) text(id int32) []byte {
-	if uint(id) >= uint(len(v.entries)) {
+	if uint(id) >= uint(len(v.places)) {
 		return nil
 	}
-	e := v.entries[id]
-	return v.arena[e.start:][:e.len&(1<<lenBits-1)]
+	p := v.places[id]
+	return v.arena[p.start:][:p.len]
 }
 
 func (v *vocabulary) spelling(id int32) (string, bool) {
@@ -59,79 +68,137 @@ func (v *vocabulary) spelling(id int32) (string, bool) {
 	case kindAbsent:
 		return "", false
 	case kindBytes:
-		return string(appendSpelled(nil, string(v.text(id)))), true
+		return string(appendSpelled(nil, v.text(id))), true
 	}
 	return string(v.text(id)), true
 }
 
+// id finds a token of any kind by its spelling.
 func (v *vocabulary) id(token string) (int32, bool) {
 	if id, ok := v.others[token]; ok {
 		return id, true
 	}
-	bytes, ok := appendUnspelled(nil, token)
+	bytes, ok := appendUnspelled(nil, []byte(token))
 	if !ok {
 		return -1, false
 	}
-	return v.find(bytes)
+	id := v.find(string(bytes))
+	return id, id >= 0
 }
 
-// find returns the ordinary token with these bytes.
-func (v *vocabulary) find(bytes []byte) (int32, bool) {
-	id, ok := v.ids[string(bytes)]
-	return id, ok
+// find returns the token of kindBytes with these bytes, or -1.
+func (v *vocabulary) find(bytes string) int32 {
+	id, _ := v.probe(bytes, maphash.String(v.seed, bytes))
+	return id
 }
 
-// addOrdinary adds a token of the model's vocabulary by its spelling.
-func (v *vocabulary) addOrdinary(token string, id int32) error {
-	if err := v.claim(token, id); err != nil {
-		return err
+// probe returns the token with these bytes and this hash, and its slot; or -1 and the slot where it would go.
+func (v *vocabulary) probe(bytes string, hash uint64) (id int32, slot uint64) {
+	mask := uint64(len(v.slots) - 1)
+	tag := uint32(hash>>32) & tagMask
+	for i := hash & mask; ; i = (i + 1) & mask {
+		slot := v.slots[i]
+		if slot == 0 {
+			return -1, i
+		}
+		if slot&tagMask != tag {
+			continue
+		}
+		id := int32(slot&idMask) - 1
+		if string(v.text(id)) == bytes {
+			return id, i
+		}
 	}
-	start := len(v.arena)
-	var ok bool
-	if v.arena, ok = appendUnspelled(v.arena, token); !ok {
-		v.arena = v.arena[:start]
-		v.set(id, token, kindRaw)
-		return nil
+}
+
+// index builds the hash table.
+func (v *vocabulary) index() error {
+	v.seed = maphash.MakeSeed()
+	v.slots = make([]uint32, 1<<bits.Len(uint(2*len(v.kinds))))
+	for id, k := range v.kinds {
+		if k != kindBytes {
+			continue
+		}
+		bytes := string(v.text(int32(id)))
+		hash := maphash.String(v.seed, bytes)
+		twin, slot := v.probe(bytes, hash)
+		if twin >= 0 {
+			return fmt.Errorf("tokenizer: token %q has the ids %d and %d", appendSpelled(nil, []byte(bytes)), twin, id)
+		}
+		v.slots[slot] = uint32(hash>>32)&tagMask | uint32(id+1)
 	}
-	v.entries[id] = entry{uint32(start), uint32(len(v.arena)-start) | uint32(kindBytes)<<lenBits}
-	v.ids[string(v.arena[start:])] = id
+	for b := range v.bytes {
+		v.bytes[b] = v.find(string([]byte{byte(b)}))
+		if v.bytes[b] < 0 {
+			return fmt.Errorf("tokenizer: the vocabulary has no token for byte %#02x, spelled %q", b, runeOfByte(byte(b)))
+		}
+	}
 	return nil
 }
 
-// addAdded adds an added token, or marks as added one that the vocabulary has.
-func (v *vocabulary) addAdded(text string, id int32, special bool) error {
-	if have, ok := v.id(text); ok && have != id {
-		return fmt.Errorf("tokenizer: added token %q has id %d, but the vocabulary gives it %d", text, id, have)
-	} else if !ok {
-		if err := v.claim(text, id); err != nil {
-			return err
-		}
+// addBytes adds the token whose bytes are those of the arena from start on.
+func (v *vocabulary) addBytes(id, start int) error {
+	if err := v.claim(id); err != nil {
+		return err
 	}
-	k := kindAdded
-	if special {
-		k = kindSpecial
+	v.places[id] = place{uint32(start), uint32(len(v.arena) - start)}
+	v.kinds[id] = kindBytes
+	return nil
+}
+
+// addOther adds a token of any other kind by its spelling.
+func (v *vocabulary) addOther(id int, text string, k kind) error {
+	if err := v.claim(id); err != nil {
+		return err
+	}
+	if have, ok := v.others[text]; ok {
+		return fmt.Errorf("tokenizer: token %q has the ids %d and %d", text, have, id)
 	}
 	v.set(id, text, k)
 	return nil
 }
 
-func (v *vocabulary) set(id int32, text string, k kind) {
-	v.entries[id] = entry{uint32(len(v.arena)), uint32(len(text)) | uint32(k)<<lenBits}
-	v.arena = append(v.arena, text...)
-	v.others[strings.Clone(text)] = id
+// addAdded adds an added token, or makes one of a token that the vocabulary has.
+func (v *vocabulary) addAdded(id int, text string, special bool) error {
+	k := kindAdded
+	if special {
+		k = kindSpecial
+	}
+	have, ok := v.id(text)
+	switch {
+	case !ok:
+		return v.addOther(id, text, k)
+	case int(have) != id:
+		return fmt.Errorf("tokenizer: added token %q has id %d, but the vocabulary gives it %d", text, id, have)
+	}
+	v.set(id, text, k)
+	return nil
 }
 
-// claim makes room for id.
-func (v *vocabulary) claim(token string, id int32) error {
-	if id < 0 || id >= maxTokens {
-		return fmt.Errorf("tokenizer: token %q has id %d; ids must be from 0 to %d", token, id, maxTokens-1)
+func (v *vocabulary) set(id int, text string, k kind) {
+	v.places[id] = place{uint32(len(v.arena)), uint32(len(text))}
+	v.kinds[id] = k
+	v.arena = append(v.arena, text...)
+	if v.others == nil {
+		v.others = map[string]int32{}
 	}
-	if v.kind(id) != kindAbsent {
-		other, _ := v.spelling(id)
-		return fmt.Errorf("tokenizer: tokens %q and %q have the same id %d", other, token, id)
+	v.others[strings.Clone(text)] = int32(id)
+}
+
+// claim makes room for a token.
+func (v *vocabulary) claim(id int) error {
+	switch {
+	case id < 0 || id >= maxTokens:
+		return fmt.Errorf("tokenizer: token id %d is not from 0 to %d", id, maxTokens-1)
+	case len(v.arena) > maxArenaBytes:
+		return errors.New("tokenizer: the tokens are longer than 4 GiB together")
+	case v.kind(int32(id)) != kindAbsent:
+		token, _ := v.spelling(int32(id))
+		return fmt.Errorf("tokenizer: two tokens have the id %d; one is %q", id, token)
 	}
-	for int(id) >= len(v.entries) {
-		v.entries = append(v.entries, entry{})
+	if more := id + 1 - len(v.kinds); more > 0 {
+		v.kinds = append(v.kinds, make([]kind, more)...)
+		v.places = append(v.places, make([]place, more)...)
 	}
 	return nil
 }
