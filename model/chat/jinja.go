@@ -37,11 +37,7 @@ func renderJinja(source string, limits Limits, conversation Value) (text string,
 		variables[key] = in.toGo(conversation.Get(key))
 	}
 	m := newMeter(limits, len(conversation.JSON()))
-	defer func() {
-		if p := recover(); p != nil { // gonja panics on some wrong types
-			text, err = "", fmt.Errorf("template failed: %v", p)
-		}
-	}()
+	defer recovered(&err)
 	t, err := compile(source, m, in)
 	if err != nil {
 		return "", err
@@ -71,8 +67,16 @@ func shorten(err error) error {
 	return errors.New(text)
 }
 
+// recovered makes an error of a panic: gonja panics on some malformed templates and wrong types.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("template failed: %v", p)
+	}
+}
+
 // compile parses source in an environment in which everything costs steps of m and only harmless things exist.
-func compile(source string, m *meter, in *objects) (*exec.Template, error) {
+func compile(source string, m *meter, in *objects) (_ *exec.Template, err error) {
+	defer recovered(&err)
 	loader, err := loaders.NewMemoryLoader(map[string]string{templateName: source})
 	if err != nil {
 		return nil, err
