@@ -1,0 +1,7 @@
+//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
+
+package hub
+
+import "os"
+
+func tryLock(*os.File) (bool, error) { return false, errNoLocks }
