@@ -1,0 +1,152 @@
+package kernels
+
+import "unsafe"
+
+// The arguments of the CPU kernels. The C kernels read the same memory (see cpu.h; cpu_cgo.go compares the layouts), so
+// they lie outside the Go heap. Matrices are row-major; a panel is a matrix of float32 in scratch memory whose rows are a
+// whole number of 64 elements apart, in an order of elements that only the kernel set knows, zero after the last column.
+
+// kernelSet is the CPU kernels compiled for one family of processors.
+type kernelSet struct {
+	name   string
+	norm   kernel // normArgs
+	gate   kernel // gateArgs
+	matmul kernel // matmulArgs
+	rotate kernel // rotateArgs
+	attend kernel // attendArgs
+	maxima kernel // sampleArgs
+	sums   kernel // sampleArgs
+}
+
+// normArgs: out[u] = RMSNorm(x[index[u]], norm) for unit u, or x[index[u]] alone without a norm.
+type normArgs struct {
+	queue
+	x         unsafe.Pointer // [rows, cols] float32
+	index     unsafe.Pointer // [units] int32, or nil for u itself
+	norm      unsafe.Pointer // [cols] bfloat16, or nil
+	out       unsafe.Pointer // panel [units, cols]
+	cols      int64
+	outStride int64 // elements
+	eps       float32
+	_         float32
+}
+
+// gateArgs: out[u] = silu(in[u, :cols]) ⊙ in[u, cols:] for row u.
+type gateArgs struct {
+	queue
+	in        unsafe.Pointer // [units, 2·cols] float32
+	out       unsafe.Pointer // panel [units, cols]
+	cols      int64
+	outStride int64 // elements
+}
+
+// matmulArgs: y[r] = W · x[r] + bias, or added to y[r]. A unit is a block of blockRows rows of W for a chunk of
+// chunkRows rows of x: unit u is block u mod blocks of chunk u / blocks.
+type matmulArgs struct {
+	queue
+	x         unsafe.Pointer // panel [rows, cols]
+	y         unsafe.Pointer // [rows, yCols] float32
+	parts     unsafe.Pointer // [partCount] matmulPart
+	partCount int64
+	rows      int64
+	cols      int64
+	xStride   int64 // elements
+	yCols     int64
+	chunkRows int64
+	blockRows int64
+	blocks    int64
+	add       int64 // 1: add to y
+}
+
+// matmulPart is a part of W.
+type matmulPart struct {
+	data unsafe.Pointer // [rows, cols] bfloat16, any alignment
+	bias unsafe.Pointer // [rows] bfloat16, any alignment, or nil
+	rows int64
+}
+
+// kvArgs is a KVLayout.
+type kvArgs struct {
+	base        unsafe.Pointer
+	bytes       int64 // from base on
+	blockStride int64
+	vOffset     int64
+	tokenStride int64
+	blockTokens int64
+	float32s    int64 // 1: elements are float32, else bfloat16
+}
+
+// rotateArgs: QKNormRopeWrite for row u.
+type rotateArgs struct {
+	queue
+	qkv       unsafe.Pointer // [units, (heads+2·kvHeads)·headDim] float32
+	qNorm     unsafe.Pointer // [headDim] bfloat16, or nil
+	kNorm     unsafe.Pointer // [headDim] bfloat16, or nil
+	rope      unsafe.Pointer // [positions, headDim] float32
+	positions unsafe.Pointer // [units] int32
+	slots     unsafe.Pointer // [units] int32
+	kv        kvArgs
+	heads     int64
+	kvHeads   int64
+	headDim   int64
+	eps       float32
+	_         float32
+}
+
+// attendArgs: unit u is head u mod kvHeads of the rows of tile u / kvHeads.
+type attendArgs struct {
+	queue
+	q          unsafe.Pointer // [rows, qStride] float32
+	out        unsafe.Pointer // [rows, heads·headDim] float32
+	positions  unsafe.Pointer // [rows] int32
+	rope       unsafe.Pointer // [ropeLen / headDim, headDim] float32
+	tiles      unsafe.Pointer // [units / kvHeads] attendTile
+	segments   unsafe.Pointer // WorkSegment
+	blocks     unsafe.Pointer // [blockCount] int32
+	kv         kvArgs
+	ropeLen    int64 // elements
+	blockCount int64
+	qStride    int64 // elements
+	heads      int64
+	kvHeads    int64
+	headDim    int64
+	scale      float32
+	_          float32
+}
+
+// attendTile is up to attendRows rows that walk the same segments.
+type attendTile struct {
+	row, rows         int32
+	segment, segments int32
+}
+
+// attendRows is the most rows of an attendTile. Together they read each key and value once.
+const attendRows = 4
+
+// sampleArgs: unit u is chunk u mod chunks of row u / chunks; a chunk is sampleChunk logits, the last one fewer.
+type sampleArgs struct {
+	queue
+	logits unsafe.Pointer // [rows, vocab] float32
+	params unsafe.Pointer // [rows] SampleRow; read by sums
+	maxima unsafe.Pointer // [rows] chunkMax of the whole row; read by sums
+	stats  unsafe.Pointer // [units] chunkMax from maxima, or chunkSum from sums
+	vocab  int64
+	chunks int64
+}
+
+// sampleChunk is the number of logits that are summed as one. It fixes the order of the sums.
+const sampleChunk = 4096
+
+// chunkMax is the largest logit of a run, the smallest id of equals. finite is 0 if any is NaN or infinite; the others
+// mean nothing then.
+type chunkMax struct {
+	value  float32
+	id     int32 // in the row
+	finite int32
+	_      int32
+}
+
+// chunkSum is the sums over a chunk of e^(logit − row's maximum), at temperature 1 and at the row's (0 for greedy rows).
+type chunkSum struct {
+	plain, tempered float64
+}

@@ -1,0 +1,124 @@
+package kernels
+
+import (
+	"unsafe"
+)
+
+// cpu is the operations on the CPU: it checks shapes, lays out scratch memory and runs the kernels of its set over the
+// pool. Only the goroutine that owns the device uses it.
+type cpu struct {
+	set    kernelSet
+	pool   *pool
+	memory *memory
+	args   *cpuArgs // outside the Go heap
+
+	panel  scratch // an operation's input, normalized or gated
+	hidden scratch // what lies between two products
+	lists  scratch // parts, tiles, chunks
+}
+
+// cpuArgs is one of each kernel's arguments.
+type cpuArgs struct {
+	norm   normArgs
+	gate   gateArgs
+	matmul matmulArgs
+	rotate rotateArgs
+	attend attendArgs
+	sample sampleArgs
+}
+
+// newCPU starts the pool.
+func newCPU(set kernelSet, threads int, m *memory) (*cpu, error) {
+	b, err := m.alloc(int(unsafe.Sizeof(cpuArgs{})))
+	if err != nil {
+		return nil, err
+	}
+	return &cpu{set: set, pool: newPool(threads), memory: m, args: (*cpuArgs)(b.addr)}, nil
+}
+
+// close ends the pool.
+func (c *cpu) close() { c.pool.close() }
+
+// scratch is memory that grows to the largest size that was asked for.
+type scratch struct{ buffer Buffer }
+
+// get makes room for bytes; what was in it before is lost if it had to grow.
+func (s *scratch) get(m *memory, bytes int) (unsafe.Pointer, error) {
+	if bytes > s.buffer.size {
+		b, err := m.alloc(bytes)
+		if err != nil {
+			return nil, err
+		}
+		m.free(s.buffer)
+		s.buffer = b
+	}
+	return s.buffer.addr, nil
+}
+
+// panelStride is the distance between the rows of a panel with cols columns.
+func panelStride(cols int) int { return (cols + 63) &^ 63 }
+
+// smallWork is about how many elements a thread should have before another is woken for more.
+const smallWork = 16 << 10
+
+// grainOf is how many units of so many elements make smallWork.
+func grainOf(elements int) int { return max(1, smallWork/max(elements, 1)) }
+
+// normalize fills the panel with the rows x[index[i]], normalized where there is a norm.
+func (c *cpu) normalize(x, index, norm Buffer, eps float32, rows, cols int) error {
+	out, err := c.panel.get(c.memory, 4*rows*panelStride(cols))
+	if err != nil {
+		return err
+	}
+	a := &c.args.norm
+	a.x, a.index, a.norm, a.out = x.addr, index.addr, norm.addr, out
+	a.cols, a.outStride, a.eps = int64(cols), int64(panelStride(cols)), eps
+	c.pool.run(c.set.norm, &a.queue, rows, grainOf(cols))
+	return nil
+}
+
+// gate fills the panel with silu(gate) ⊙ up.
+func (c *cpu) gate(gateUp Buffer, rows, cols int) error {
+	out, err := c.panel.get(c.memory, 4*rows*panelStride(cols))
+	if err != nil {
+		return err
+	}
+	a := &c.args.gate
+	a.in, a.out, a.cols, a.outStride = gateUp.addr, out, int64(cols), int64(panelStride(cols))
+	c.pool.run(c.set.gate, &a.queue, rows, grainOf(2*cols))
+	return nil
+}
+
+// Sizes of a matmul's units: a chunk of rows of x stays in the second-level cache while the blocks of W pass by.
+const (
+	chunkBytes = 512 << 10
+	blockRows  = 48 // a multiple of every tile's rows
+)
+
+// matmul multiplies the panel by w into y, or adds to it.
+func (c *cpu) matmul(w *Weight, y Buffer, rows int, add bool) error {
+	parts, err := c.lists.get(c.memory, len(w.Parts)*int(unsafe.Sizeof(matmulPart{})))
+	if err != nil {
+		return err
+	}
+	list := unsafe.Slice((*matmulPart)(parts), len(w.Parts))
+	for i := range w.Parts {
+		p := &w.Parts[i]
+		list[i] = matmulPart{data: p.Data.addr, bias: p.Bias.addr, rows: int64(p.Rows)}
+	}
+	stride := panelStride(w.Cols)
+	chunkRows := min(rows, max(4, chunkBytes/(4*stride)&^3))
+	chunks, blocks := ceilDiv(rows, chunkRows), ceilDiv(w.Rows, blockRows)
+	a := &c.args.matmul
+	a.x, a.y, a.parts, a.partCount = c.panel.buffer.addr, y.addr, parts, int64(len(w.Parts))
+	a.rows, a.cols, a.xStride, a.yCols = int64(rows), int64(w.Cols), int64(stride), int64(w.Rows)
+	a.chunkRows, a.blockRows, a.blocks, a.add = int64(chunkRows), blockRows, int64(blocks), 0
+	if add {
+		a.add = 1
+	}
+	c.pool.run(c.set.matmul, &a.queue, chunks*blocks, grainOf(chunkRows*blockRows*w.Cols))
+	return nil
+}
+
+// ceilDiv is a/b, rounded up.
+func ceilDiv(a, b int) int { return (a + b - 1) / b }

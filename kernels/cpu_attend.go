@@ -1,0 +1,148 @@
+package kernels
+
+import "unsafe"
+
+func (c *cpu) QKNormRopeWrite(p *QKNormRopeWriteParams) error {
+	ck := checker{op: "QKNormRopeWrite"}
+	ck.heads(p.Heads, p.KVHeads, p.HeadDim)
+	ck.buffer("QKV", p.QKV, p.Rows, (p.Heads+2*p.KVHeads)*p.HeadDim, 4)
+	if !p.QNorm.IsZero() {
+		ck.exact("QNorm", p.QNorm, "HeadDim", p.HeadDim)
+	}
+	if !p.KNorm.IsZero() {
+		ck.exact("KNorm", p.KNorm, "HeadDim", p.HeadDim)
+	}
+	ck.ids("Positions", p.Positions, p.Rows, ck.rope(p.Rope, p.HeadDim))
+	ck.ids("Slots", p.Slots, p.Rows, ck.kv(&p.KV, p.KVHeads, p.HeadDim)*p.KV.BlockTokens)
+	if ck.err != nil {
+		return ck.err
+	}
+	a := &c.args.rotate
+	a.qkv, a.qNorm, a.kNorm, a.rope = p.QKV.addr, p.QNorm.addr, p.KNorm.addr, p.Rope.addr
+	a.positions, a.slots, a.kv, a.eps = p.Positions.addr, p.Slots.addr, argsOf(&p.KV), p.Eps
+	a.heads, a.kvHeads, a.headDim = int64(p.Heads), int64(p.KVHeads), int64(p.HeadDim)
+	c.pool.run(c.set.rotate, &a.queue, p.Rows, grainOf((p.Heads+2*p.KVHeads)*p.HeadDim))
+	return nil
+}
+
+// argsOf is a layout as the kernels read it.
+func argsOf(l *KVLayout) kvArgs {
+	a := kvArgs{
+		base:        l.Base.addr,
+		bytes:       int64(l.Base.size),
+		blockStride: int64(l.BlockStride),
+		vOffset:     int64(l.VOffset),
+		tokenStride: int64(l.TokenStride),
+		blockTokens: int64(l.BlockTokens),
+	}
+	if l.Type == KVF32 {
+		a.float32s = 1
+	}
+	return a
+}
+
+func (c *cpu) Attend(p *AttendParams) error {
+	ck := checker{op: "Attend"}
+	ck.heads(p.Heads, p.KVHeads, p.HeadDim)
+	if ck.err == nil && p.QStride < p.Heads*p.HeadDim {
+		ck.failf("QStride is %d, the query has %d", p.QStride, p.Heads*p.HeadDim)
+	}
+	if p.Rows > 0 { // the last row may end with its query
+		ck.buffer("Q", p.Q, 1, (p.Rows-1)*p.QStride+p.Heads*p.HeadDim, 4)
+	}
+	ck.buffer("Out", p.Out, p.Rows, p.Heads*p.HeadDim, 4)
+	positions := ck.rope(p.Rope, p.HeadDim)
+	ck.ids("Positions", p.Positions, p.Rows, positions)
+	kvBlocks := ck.kv(&p.KV, p.KVHeads, p.HeadDim)
+	ck.ids("Work.Blocks", p.Work.Blocks, p.Work.BlockCount, kvBlocks)
+	ck.segments(p, positions)
+	tileCount := ck.items(p)
+	if ck.err != nil {
+		return ck.err
+	}
+	tiles, err := c.tiles(p, tileCount)
+	if err != nil {
+		return err
+	}
+	a := &c.args.attend
+	a.q, a.out, a.positions, a.rope, a.tiles = p.Q.addr, p.Out.addr, p.Positions.addr, p.Rope.addr, tiles
+	a.segments, a.blocks, a.kv = p.Work.Segments.addr, p.Work.Blocks.addr, argsOf(&p.KV)
+	a.ropeLen, a.blockCount = int64(p.Rope.size/4), int64(p.Work.BlockCount)
+	a.qStride, a.heads, a.kvHeads, a.headDim = int64(p.QStride), int64(p.Heads), int64(p.KVHeads), int64(p.HeadDim)
+	a.scale = p.Scale
+	c.pool.run(c.set.attend, &a.queue, tileCount*p.KVHeads, 1)
+	return nil
+}
+
+// segments demands that the segments lie within the blocks and their turns within the rope table.
+func (c *checker) segments(p *AttendParams, positions int) {
+	c.buffer("Work.Segments", p.Work.Segments, p.Work.SegmentCount, 5, 4)
+	if c.err != nil {
+		return
+	}
+	for i, s := range p.Work.segments() {
+		blocks := 0
+		if s.Len > 0 && s.Off >= 0 {
+			blocks = ceilDiv(int(s.Off)+int(s.Len), p.KV.BlockTokens)
+		}
+		switch turn := int(s.Pos) - int(s.Stored); {
+		case s.Block < 0 || s.Off < 0 || s.Len < 0 || int(s.Block)+blocks > p.Work.BlockCount:
+			c.failf("Work.Segments[%d] wants blocks %d to %d of %d", i, s.Block, int(s.Block)+blocks, p.Work.BlockCount)
+			return
+		case s.Pos < 0 || max(turn, -turn) >= positions:
+			c.failf("Work.Segments[%d] is at position %d, stored for %d; Rope has %d", i, s.Pos, s.Stored, positions)
+			return
+		}
+	}
+}
+
+// items demands that the items lie within the rows and the segments, and counts their tiles.
+func (c *checker) items(p *AttendParams) (tiles int) {
+	c.buffer("Work.Items", p.Work.Items, p.Work.ItemCount, 4, 4)
+	if c.err != nil {
+		return 0
+	}
+	for i, item := range p.Work.items() {
+		if item.Row < 0 || item.Rows < 0 || int(item.Row)+int(item.Rows) > p.Rows {
+			c.failf("Work.Items[%d] has rows %d to %d of %d", i, item.Row, int(item.Row)+int(item.Rows), p.Rows)
+			return 0
+		}
+		if item.Segment < 0 || item.Segments < 0 || int(item.Segment)+int(item.Segments) > p.Work.SegmentCount {
+			c.failf("Work.Items[%d] has segments %d to %d of %d", i, item.Segment, int(item.Segment)+int(item.Segments), p.Work.SegmentCount)
+			return 0
+		}
+		tiles += ceilDiv(int(item.Rows), attendRows)
+	}
+	return tiles
+}
+
+// tiles lists the tiles of all items. Those of the last rows, which see most, come first: the threads then end together.
+func (c *cpu) tiles(p *AttendParams, count int) (unsafe.Pointer, error) {
+	addr, err := c.lists.get(c.memory, count*int(unsafe.Sizeof(attendTile{})))
+	if err != nil {
+		return nil, err
+	}
+	tiles := unsafe.Slice((*attendTile)(addr), count)
+	for _, item := range p.Work.items() {
+		for row := int32(0); row < item.Rows; row += attendRows {
+			count--
+			tiles[count] = attendTile{
+				row:      item.Row + row,
+				rows:     min(attendRows, item.Rows-row),
+				segment:  item.Segment,
+				segments: item.Segments,
+			}
+		}
+	}
+	return addr, nil
+}
+
+// items is the list in device memory.
+func (w *Work) items() []WorkItem {
+	return unsafe.Slice((*WorkItem)(w.Items.addr), w.ItemCount)
+}
+
+// segments is the list in device memory.
+func (w *Work) segments() []WorkSegment {
+	return unsafe.Slice((*WorkSegment)(w.Segments.addr), w.SegmentCount)
+}
