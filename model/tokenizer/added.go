@@ -1,7 +1,6 @@
 package tokenizer
 
 import (
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -18,28 +17,57 @@ type addedToken struct {
 	Special    bool   `json:"special"`
 }
 
-// matcher finds added tokens: of those that begin at a place, the longest.
+// matcher finds added tokens: of those that begin at a place, the longest. It is a tree of their bytes.
 type matcher struct {
-	tokens  map[string]addedToken
-	lengths [256][]int // by first byte: the lengths of the tokens that begin with it, longest first
-	first   byte       // the first byte of all tokens, if it is one
-	firsts  int        // how many first bytes there are
+	tokens []addedToken
+	nodes  []node     // nodes[0] is the empty beginning, once there are tokens
+	roots  [256]int32 // by first byte: its node, or 0
+	first  byte       // the first byte of all tokens, if it is one
+	firsts int        // how many first bytes there are
+}
+
+// node is a beginning of added tokens.
+type node struct {
+	last           byte
+	token          int32 // index of the token that is this beginning, or -1
+	child, sibling int32 // 0 is none
 }
 
 func (m *matcher) add(a addedToken) {
-	if m.tokens == nil {
-		m.tokens = map[string]addedToken{}
+	if m.nodes == nil {
+		m.nodes = []node{{token: -1}}
 	}
-	m.tokens[a.Content] = a
-	m.first = a.Content[0]
-	lengths := &m.lengths[m.first]
-	if len(*lengths) == 0 {
+	at := int32(0)
+	for i := range len(a.Content) {
+		at = m.grow(at, a.Content[i])
+	}
+	if root := &m.roots[a.Content[0]]; *root == 0 {
+		*root = m.child(0, a.Content[0])
+		m.first = a.Content[0]
 		m.firsts++
 	}
-	if !slices.Contains(*lengths, len(a.Content)) {
-		*lengths = append(*lengths, len(a.Content))
-		slices.SortFunc(*lengths, func(a, b int) int { return b - a })
+	m.nodes[at].token = int32(len(m.tokens))
+	m.tokens = append(m.tokens, a)
+}
+
+// child returns the node that follows a node with a byte, or 0.
+func (m *matcher) child(of int32, last byte) int32 {
+	at := m.nodes[of].child
+	for at != 0 && m.nodes[at].last != last {
+		at = m.nodes[at].sibling
 	}
+	return at
+}
+
+// grow returns the node that follows a node with a byte, making it if need be.
+func (m *matcher) grow(of int32, last byte) int32 {
+	if at := m.child(of, last); at != 0 {
+		return at
+	}
+	at := int32(len(m.nodes))
+	m.nodes = append(m.nodes, node{last: last, token: -1, sibling: m.nodes[of].child})
+	m.nodes[of].child = at
+	return at
 }
 
 // match is an added token in a text and the place it takes there, with white space that belongs to it.
@@ -48,24 +76,18 @@ type match struct {
 	start, end int
 }
 
-func (m match) appendID(dst []int32) []int32 {
-	if m.id < 0 {
-		return dst
-	}
-	return append(dst, m.id)
-}
-
-// find returns the first added token in s that begins at from or later, or a match of no token at the end of s.
+// find returns the first added token in s that begins at from or later, or a match of no token at the end of s; so does
+// a nil matcher.
 func (m *matcher) find(s string, from int) match {
 	for i := from; ; i++ {
 		if i += m.candidate(s[i:]); i == len(s) {
 			return match{-1, i, i}
 		}
 		a := m.longest(s[i:])
-		n := len(a.Content)
-		if n == 0 {
+		if a == nil {
 			continue
 		}
+		n := len(a.Content)
 		if a.SingleWord && (endsWithWord(s[:i]) || beginsWithWord(s[i+n:])) {
 			i += n - 1 // no token, nor are shorter ones in it: so does the reference
 			continue
@@ -83,15 +105,15 @@ func (m *matcher) find(s string, from int) match {
 
 // candidate returns where in s a token may begin, or the end of s.
 func (m *matcher) candidate(s string) int {
-	if m.firsts == 1 {
+	switch {
+	case m == nil || m.firsts == 0:
+	case m.firsts == 1:
 		if i := strings.IndexByte(s, m.first); i >= 0 {
 			return i
 		}
-		return len(s)
-	}
-	if m.firsts > 1 {
+	default:
 		for i := range len(s) {
-			if m.lengths[s[i]] != nil {
+			if m.roots[s[i]] != 0 {
 				return i
 			}
 		}
@@ -99,17 +121,20 @@ func (m *matcher) candidate(s string) int {
 	return len(s)
 }
 
-// longest returns the longest token that s begins with.
-func (m *matcher) longest(s string) addedToken {
-	for _, n := range m.lengths[s[0]] {
-		if n > len(s) {
-			continue
+// longest returns the longest token that s, whose first byte is that of a token, begins with; nil if there is none.
+func (m *matcher) longest(s string) *addedToken {
+	var found *addedToken
+	at := m.roots[s[0]]
+	for i := 1; at != 0; i++ {
+		if token := m.nodes[at].token; token >= 0 {
+			found = &m.tokens[token]
 		}
-		if a, ok := m.tokens[s[:n]]; ok {
-			return a
+		if i == len(s) {
+			break
 		}
+		at = m.child(at, s[i])
 	}
-	return addedToken{}
+	return found
 }
 
 func beginsWithWord(s string) bool {

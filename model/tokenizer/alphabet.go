@@ -32,9 +32,9 @@ func byteOfRune(r rune) (byte, bool) {
 }
 
 // appendSpelled appends the spelling of bytes.
-func appendSpelled(dst, bytes []byte) []byte {
-	for _, b := range bytes {
-		dst = utf8.AppendRune(dst, runeOfByte(b))
+func appendSpelled(dst []byte, bytes string) []byte {
+	for i := range len(bytes) {
+		dst = utf8.AppendRune(dst, runeOfByte(bytes[i]))
 	}
 	return dst
 }

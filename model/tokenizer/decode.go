@@ -20,11 +20,12 @@ func (t *Tokenizer) DecodeWith(ids []int32, o DecodeOptions) string {
 	for _, id := range ids {
 		size += len(t.vocab.text(id))
 	}
-	bytes := make([]byte, 0, size)
+	var b strings.Builder
+	b.Grow(size)
 	for _, id := range ids {
-		bytes = t.appendToken(bytes, id, o)
+		b.WriteString(t.text(id, o))
 	}
-	text, _ := wholeRunes(bytes, true)
+	text, _ := wholeRunes(b.String(), true)
 	return text
 }
 
@@ -33,11 +34,12 @@ func (t *Tokenizer) AppendToken(dst []byte, id int32) []byte {
 	return append(dst, t.vocab.text(id)...)
 }
 
-func (t *Tokenizer) appendToken(dst []byte, id int32, o DecodeOptions) []byte {
+// text returns the bytes of a token, or nothing if it is to be left out.
+func (t *Tokenizer) text(id int32, o DecodeOptions) string {
 	if o.SkipSpecial && t.IsSpecial(id) {
-		return dst
+		return ""
 	}
-	return t.AppendToken(dst, id)
+	return t.vocab.text(id)
 }
 
 // Stream decodes tokens as they come. It has one user.
@@ -53,49 +55,51 @@ func (t *Tokenizer) NewStream(o DecodeOptions) *Stream { return &Stream{t: t, op
 // Next takes the next token and returns the text that became complete, which may be none: the bytes of a rune are held
 // back until the rune is whole. All that Next and Flush return, joined, is what Decode returns for the same ids.
 func (s *Stream) Next(id int32) string {
-	s.held = s.t.appendToken(s.held, id, s.options)
-	text, used := wholeRunes(s.held, false)
-	s.held = append(s.held[:0], s.held[used:]...)
+	token := s.t.text(id, s.options)
+	if len(s.held) > 0 {
+		token = string(append(s.held, token...))
+	}
+	text, used := wholeRunes(token, false)
+	s.held = append(s.held[:0], token[used:]...)
 	return text
 }
 
 // Flush returns what is held back, as U+FFFD. The stream is empty afterwards and may be used again.
 func (s *Stream) Flush() string {
-	text, _ := wholeRunes(s.held, true)
+	text, _ := wholeRunes(string(s.held), true)
 	s.held = s.held[:0]
 	return text
 }
 
-// wholeRunes returns bytes as valid UTF-8 and how many of them it has used: all if they are the last, else all but a
+// wholeRunes returns bytes as valid UTF-8 and how many of them it has used: all if they are the last, else all but the
 // beginning of a rune at the end.
-func wholeRunes(bytes []byte, last bool) (text string, used int) {
-	if utf8.Valid(bytes) {
-		return string(bytes), len(bytes)
+func wholeRunes(bytes string, last bool) (text string, used int) {
+	if utf8.ValidString(bytes) {
+		return bytes, len(bytes)
 	}
 	var b strings.Builder
 	b.Grow(len(bytes))
 	for used < len(bytes) {
 		rest := bytes[used:]
-		r, size := utf8.DecodeRune(rest)
-		if r == utf8.RuneError && size == 1 {
-			size = beginning(rest)
-			if !last && size == len(rest) && !utf8.FullRune(rest) {
-				break
-			}
-			b.WriteRune(utf8.RuneError)
-		} else {
-			b.Write(rest[:size])
+		r, size := utf8.DecodeRuneInString(rest)
+		if r != utf8.RuneError || size > 1 {
+			b.WriteString(rest[:size])
+			used += size
+			continue
 		}
-		used += size
+		if !last && !utf8.FullRuneInString(rest) {
+			break
+		}
+		b.WriteRune(utf8.RuneError)
+		used += beginning(rest)
 	}
 	return b.String(), used
 }
 
-// beginning returns the length of the longest beginning of some rune that bytes, which do not begin with a whole rune,
-// begin with; at least 1.
-func beginning(bytes []byte) int {
+// beginning returns how many bytes of s, which does not begin with a rune, begin one; at least 1.
+func beginning(s string) int {
 	n := 1
-	for n < len(bytes) && !utf8.FullRune(bytes[:n+1]) {
+	for n < len(s) && !utf8.FullRuneInString(s[:n+1]) {
 		n++
 	}
 	return n

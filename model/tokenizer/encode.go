@@ -1,5 +1,7 @@
 package tokenizer
 
+import "hash/maphash"
+
 // EncodeOptions says how to read a text. The zero value recognizes added tokens and adds nothing.
 type EncodeOptions struct {
 	// PlainText takes the text for text: what looks like an added token, special or not, is encoded letter by letter.
@@ -18,62 +20,108 @@ func (t *Tokenizer) Encode(dst []int32, text string) []int32 {
 
 // EncodeWith is Encode with options.
 func (t *Tokenizer) EncodeWith(dst []int32, text string, o EncodeOptions) []int32 {
+	e := t.encoders.Get().(*encoder)
+	defer t.encoders.Put(e)
+	e.ids = dst
+	e.encode(text, o)
+	dst, e.ids = e.ids, nil
+	return dst
+}
+
+// encoder encodes one text at a time. It keeps what is worth keeping from one to the next.
+type encoder struct {
+	*Tokenizer
+	ids []int32
+
+	tracks  bool     // offsets are wanted
+	offsets []Offset // of ids
+
+	merger merger
+	cache  wordCache
+}
+
+func (t *Tokenizer) newEncoder() any {
+	return &encoder{Tokenizer: t, merger: merger{table: &t.merges}, cache: wordCache{seed: maphash.MakeSeed()}}
+}
+
+func (e *encoder) encode(text string, o EncodeOptions) {
 	if o.AddBOS {
-		dst = append(dst, t.prefix...)
+		for _, id := range e.prefix {
+			e.add(match{id: id})
+		}
 	}
-	m := t.mergers.Get().(*merger)
-	defer t.mergers.Put(m)
 	if o.PlainText {
-		return t.appendWords(dst, t.normalize(text), m)
+		e.stretch(text, 0, nil)
+		return
 	}
 	for from := 0; from < len(text); {
-		found := t.verbatim.find(text, from)
-		dst = t.appendNormal(dst, t.normalize(text[from:found.start]), m)
-		dst = found.appendID(dst)
+		found := e.verbatim.find(text, from)
+		e.stretch(text[from:found.start], from, &e.normal)
+		e.add(found)
 		from = found.end
 	}
-	return dst
 }
 
-// appendNormal appends the tokens of normalized text between added tokens that are looked for verbatim.
-func (t *Tokenizer) appendNormal(dst []int32, text string, m *merger) []int32 {
-	for from := 0; from < len(text); {
-		found := t.normal.find(text, from)
-		dst = t.appendWords(dst, text[from:found.start], m)
-		dst = found.appendID(dst)
+// add adds the added token that was found, if one was.
+func (e *encoder) add(found match) {
+	if found.id < 0 {
+		return
+	}
+	e.ids = append(e.ids, found.id)
+	if e.tracks {
+		e.offsets = append(e.offsets, Offset{found.start, found.end})
+	}
+}
+
+// stretch encodes what lies between added tokens that are looked for verbatim, at a place in the whole text. added, if
+// any, are looked for after normalizing.
+func (e *encoder) stretch(text string, at int, added *matcher) {
+	first := len(e.offsets)
+	normal := e.normalize(text)
+	for from := 0; from < len(normal); {
+		found := added.find(normal, from)
+		e.words(normal[from:found.start])
+		if e.tracks {
+			e.track(from)
+		}
+		e.add(found)
 		from = found.end
 	}
-	return dst
+	if e.tracks {
+		e.align(e.offsets[first:], text, normal, at)
+	}
 }
 
-// appendWords appends the tokens of normalized text without added tokens.
-func (t *Tokenizer) appendWords(dst []int32, text string, m *merger) []int32 {
+// words encodes normalized text without added tokens.
+func (e *encoder) words(text string) {
 	for len(text) > 0 {
-		end := t.splitter.end(text)
-		dst = t.appendWord(dst, text[:end], m)
+		end := e.splitter.end(text)
+		e.word(text[:end])
 		text = text[end:]
 	}
-	return dst
 }
 
-// appendWord appends the tokens of one word. Most words are tokens, and most tokens are what merging their bytes gives;
-// which, is found out when a token is first seen.
-func (t *Tokenizer) appendWord(dst []int32, word string, m *merger) []int32 {
+func (e *encoder) word(word string) {
 	if len(word) == 1 {
-		return append(dst, t.vocab.bytes[word[0]])
+		e.ids = append(e.ids, e.vocab.bytes[word[0]])
+		return
 	}
-	id := t.vocab.find(word)
-	if id < 0 {
-		return m.word(dst, word, &t.vocab.bytes, &t.merges)
+	c := e.cache.entry(word)
+	if c.is(word) {
+		e.ids = append(e.ids, c.tokens()...)
+		return
 	}
-	switch t.whole.get(id) {
-	case yes:
-		return append(dst, id)
-	case no:
-		return m.word(dst, word, &t.vocab.bytes, &t.merges)
+	first := len(e.ids)
+	e.ids = e.merge(e.ids, word)
+	c.keep(word, e.ids[first:])
+}
+
+// merge appends the tokens of a word.
+func (e *encoder) merge(dst []int32, word string) []int32 {
+	if e.ignoreMerges {
+		if id := e.vocab.find(word); e.vocab.kind(id) == kindBytes {
+			return append(dst, id)
+		}
 	}
-	from := len(dst)
-	dst = m.word(dst, word, &t.vocab.bytes, &t.merges)
-	t.whole.set(id, len(dst) == from+1 && dst[from] == id)
-	return dst
+	return e.merger.word(dst, word)
 }

@@ -109,20 +109,36 @@ func (r *reader) text(scratch *[]byte) ([]byte, error) {
 	return nil, errCut
 }
 
-// escapedText is text for a string that began at start and has an escape.
+// escapedText is text for a string that began at start and has an escape, where the reader is.
 func (r *reader) escapedText(start int, scratch *[]byte) ([]byte, error) {
-	for r.at < len(r.data) && r.data[r.at] != '"' {
-		if r.data[r.at] == '\\' {
-			r.at++
-		}
+	text := append((*scratch)[:0], r.data[start:r.at]...)
+	simple := true
+	for r.at+1 < len(r.data) {
+		b := r.data[r.at]
 		r.at++
+		switch b {
+		case '"':
+			*scratch = text
+			if !simple {
+				return r.unmarshal(start-1, scratch)
+			}
+			return text, nil
+		case '\\':
+			b = r.data[r.at]
+			r.at++
+			simple = simple && (b == '"' || b == '\\')
+		}
+		simple = simple && b >= ' '
+		text = append(text, b)
 	}
-	if r.at >= len(r.data) {
-		return nil, errCut
-	}
-	r.at++
+	r.at = len(r.data)
+	return nil, errCut
+}
+
+// unmarshal leaves the string from start on to encoding/json.
+func (r *reader) unmarshal(start int, scratch *[]byte) ([]byte, error) {
 	var text string
-	if err := json.Unmarshal(r.data[start-1:r.at], &text); err != nil {
+	if err := json.Unmarshal(r.data[start:r.at], &text); err != nil {
 		return nil, fmt.Errorf("byte %d: %w", start, err)
 	}
 	*scratch = append((*scratch)[:0], text...)
@@ -148,28 +164,24 @@ func (r *reader) id() (int, error) {
 func (r *reader) skip() ([]byte, error) {
 	r.peek()
 	start, depth := r.at, 0
-	for r.at < len(r.data) {
+	for r.peek() != 0 {
 		switch r.data[r.at] {
 		case '"':
 			if err := r.skipText(); err != nil {
 				return nil, err
 			}
-			r.at--
+			continue
 		case '{', '[':
 			depth++
 		case '}', ']':
 			depth--
-		case ',':
-			if depth == 0 {
-				return r.data[start:r.at], nil
-			}
 		}
-		if depth < 0 {
+		if depth < 0 || depth == 0 && r.data[r.at] == ',' {
 			return r.data[start:r.at], nil
 		}
 		r.at++
 	}
-	return nil, errCut
+	return nil, r.fail("a value")
 }
 
 // skipText passes over a string.

@@ -40,7 +40,7 @@ func Parse(tokenizerJSON, tokenizerConfigJSON []byte) (*Tokenizer, error) {
 		return nil, fmt.Errorf("tokenizer: reading tokenizer.json: %w", err)
 	}
 	t := &Tokenizer{bos: -1, eos: -1}
-	t.mergers.New = func() any { return new(merger) }
+	t.encoders.New = t.newEncoder
 	steps := []func(*file) error{t.setPipeline, t.setVocabulary, t.setMerges, t.setAdded, t.setPrefix}
 	for _, step := range steps {
 		if err := step(&f); err != nil {
@@ -52,24 +52,19 @@ func Parse(tokenizerJSON, tokenizerConfigJSON []byte) (*Tokenizer, error) {
 			return nil, err
 		}
 	}
-	t.setWhole(f.IgnoreMerges)
 	return t, nil
 }
 
 // setVocabulary reads the vocabulary: an object of ids by spelling.
 func (t *Tokenizer) setVocabulary(f *file) error {
 	v := &t.vocab
+	v.reserve(len(f.Vocab) / 16) // a token and its id take that much, or more
 	r := reader{data: f.Vocab}
+	var bytes []byte
 	err := r.object(func(token []byte) error {
-		start := len(v.arena)
 		var spells bool
-		v.arena, spells = appendUnspelled(v.arena, token)
 		var raw string
-		if !spells {
-			v.arena = v.arena[:start]
-			if !utf8.Valid(token) {
-				return fmt.Errorf("token %q is not valid UTF-8", token)
-			}
+		if bytes, spells = appendUnspelled(bytes[:0], token); !spells {
 			raw = string(token)
 		}
 		id, err := r.id()
@@ -77,7 +72,9 @@ func (t *Tokenizer) setVocabulary(f *file) error {
 		case err != nil:
 			return err
 		case spells:
-			return v.addBytes(id, start)
+			return v.addBytes(id, bytes)
+		case !utf8.ValidString(raw):
+			return fmt.Errorf("token %q is not valid UTF-8", raw)
 		}
 		return v.addOther(id, raw, kindRaw)
 	})
@@ -92,9 +89,10 @@ func (t *Tokenizer) setVocabulary(f *file) error {
 
 // setMerges reads the merges, lowest rank first.
 func (t *Tokenizer) setMerges(f *file) error {
-	var merges []merge
+	merges := make([]merge, 0, t.Vocab()) // one makes a token, most often
 	var scratch [2][]byte
 	var joined []byte
+	last := int32(-1)
 	r := reader{data: f.Merges}
 	err := r.array(func() error {
 		left, right, err := r.pair(&scratch)
@@ -110,11 +108,10 @@ func (t *Tokenizer) setMerges(f *file) error {
 		joined, spellsRight = appendUnspelled(joined, right)
 		m := noMerge // what spells no bytes never meets
 		if spellsLeft && spellsRight {
-			m = merge{
-				left:  t.vocab.find(string(joined[:leftBytes])),
-				right: t.vocab.find(string(joined[leftBytes:])),
-				into:  t.vocab.find(string(joined)),
-			}
+			m.left = t.vocab.find(string(joined[:leftBytes]))
+			m.right = t.vocab.find(string(joined[leftBytes:]))
+			m.into = t.vocab.findNear(last+1, joined)
+			last = m.into
 			if m.left < 0 || m.right < 0 || m.into < 0 {
 				return fmt.Errorf("the vocabulary lacks %q, %q or %q together", left, right, string(left)+string(right))
 			}
@@ -152,20 +149,6 @@ func (r *reader) pair(scratch *[2][]byte) (left, right []byte, err error) {
 		return nil, nil, err
 	}
 	return left, right, r.take(']')
-}
-
-// setWhole begins to remember which tokens are what merging their bytes gives; with ignore_merges, all ordinary ones
-// count as such.
-func (t *Tokenizer) setWhole(ignoreMerges bool) {
-	t.whole = newAnswers(t.Vocab())
-	if !ignoreMerges {
-		return
-	}
-	for id := range int32(t.Vocab()) {
-		if t.vocab.kind(id) == kindBytes {
-			t.whole.set(id, true)
-		}
-	}
 }
 
 func (t *Tokenizer) setAdded(f *file) error {

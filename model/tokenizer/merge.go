@@ -14,13 +14,14 @@ const maxMerges = 1<<24 - 1
 // mergeTable says which pairs of tokens merge, how early and into what.
 type mergeTable struct {
 	// An open-addressed hash table: left id in the upper 20 bits, right id in the next 20, rank in the lower 24.
-	// All ones is an empty slot. At most half of the slots are used.
+	// All ones is an empty slot. Between three and six of eight slots are used.
 	slots      []uint64
 	multiplier uint64 // odd, drawn at random, so that no file can be made to collide
 	shift      int
 
-	into  []int32            // by rank: the token that the pair becomes
-	bytes *[256 * 256]uint32 // by first byte and second byte: the rank of their tokens, since every word begins as bytes
+	into   []int32            // by rank: the token that the pair becomes
+	tokens *[256]int32        // of single bytes, as which every word begins
+	ranks  *[256 * 256]uint32 // of pairs of those, by first byte << 8 | second byte
 }
 
 const (
@@ -38,13 +39,14 @@ var noMerge = merge{-1, -1, -1}
 // newMergeTable makes a table of merges in order of rank; bytes are the tokens of single bytes. If a pair comes twice,
 // the later rank counts, as in the reference.
 func newMergeTable(merges []merge, bytes *[256]int32) mergeTable {
-	size := bits.Len(uint(2 * len(merges)))
+	size := bits.Len(uint(len(merges) + len(merges)/3))
 	t := mergeTable{
 		slots:      make([]uint64, 1<<size),
 		multiplier: rand.Uint64() | 1,
 		shift:      64 - size,
 		into:       make([]int32, len(merges)),
-		bytes:      new([256 * 256]uint32),
+		tokens:     bytes,
+		ranks:      new([256 * 256]uint32),
 	}
 	for i := range t.slots {
 		t.slots[i] = noPair
@@ -61,8 +63,8 @@ func newMergeTable(merges []merge, bytes *[256]int32) mergeTable {
 		}
 		t.slots[i] = key<<rankBits | uint64(rank)
 	}
-	for i := range t.bytes {
-		t.bytes[i] = t.rank(bytes[i>>8], bytes[i&0xff])
+	for i := range t.ranks {
+		t.ranks[i] = t.rank(bytes[i>>8], bytes[i&0xff])
 	}
 	return t
 }
@@ -78,6 +80,9 @@ func (t *mergeTable) rank(left, right int32) uint32 {
 		}
 	}
 }
+
+// byteRank is the rank of two bytes' tokens.
+func (t *mergeTable) byteRank(left, right byte) uint32 { return t.ranks[int(left)<<8|int(right)] }
 
 func pairKey(left, right int32) uint64 { return uint64(left)<<20 | uint64(right) }
 

@@ -5,6 +5,8 @@ const shortWord = 64
 
 // merger holds what merging words needs, so that it need not be made for each.
 type merger struct {
+	table *mergeTable
+
 	ids   [shortWord]int32
 	ranks [shortWord]uint32 // of a symbol and the next
 
@@ -22,17 +24,18 @@ type symbol struct {
 
 // word appends the tokens that word's bytes merge into: of all pairs of neighbours that merge, always the one of the
 // lowest rank, and of equals the leftmost.
-func (m *merger) word(dst []int32, word string, bytes *[256]int32, table *mergeTable) []int32 {
+func (m *merger) word(dst []int32, word string) []int32 {
 	if len(word) > shortWord {
-		return m.longWord(dst, word, bytes, table)
+		return m.longWord(dst, word)
 	}
+	table := m.table
 	ids, ranks := m.ids[:len(word)], m.ranks[:len(word)]
 	for i := range ids {
-		ids[i] = bytes[word[i]]
+		ids[i] = table.tokens[word[i]]
 	}
 	last := len(word) - 1
 	for i := range last {
-		ranks[i] = table.bytes[int(word[i])<<8|int(word[i+1])]
+		ranks[i] = table.byteRank(word[i], word[i+1])
 	}
 	for {
 		best, at := uint32(noRank), 0
@@ -58,14 +61,15 @@ func (m *merger) word(dst []int32, word string, bytes *[256]int32, table *mergeT
 }
 
 // longWord is word with a queue of pairs, for words of any length.
-func (m *merger) longWord(dst []int32, word string, bytes *[256]int32, table *mergeTable) []int32 {
+func (m *merger) longWord(dst []int32, word string) []int32 {
+	table := m.table
 	m.long = m.long[:0]
 	m.queue = m.queue[:0]
 	n := int32(len(word))
 	for i := range n {
-		s := symbol{bytes[word[i]], i - 1, i + 1, noRank}
+		s := symbol{table.tokens[word[i]], i - 1, i + 1, noRank}
 		if i+1 < n {
-			s.rank = table.bytes[int(word[i])<<8|int(word[i+1])]
+			s.rank = table.byteRank(word[i], word[i+1])
 		}
 		m.long = append(m.long, s)
 		if s.rank != noRank {
@@ -84,9 +88,9 @@ func (m *merger) longWord(dst []int32, word string, bytes *[256]int32, table *me
 		if s.next < n {
 			m.long[s.next].prev = at
 		}
-		m.rerank(at, table)
+		m.rerank(at)
 		if s.prev >= 0 {
-			m.rerank(s.prev, table)
+			m.rerank(s.prev)
 		}
 	}
 	for i := int32(0); i < n; i = m.long[i].next {
@@ -96,13 +100,13 @@ func (m *merger) longWord(dst []int32, word string, bytes *[256]int32, table *me
 }
 
 // rerank finds the rank of the symbol at i and its new neighbour.
-func (m *merger) rerank(i int32, table *mergeTable) {
+func (m *merger) rerank(i int32) {
 	s := &m.long[i]
 	s.rank = noRank
 	if int(s.next) == len(m.long) {
 		return
 	}
-	if s.rank = table.rank(s.id, m.long[s.next].id); s.rank != noRank {
+	if s.rank = m.table.rank(s.id, m.long[s.next].id); s.rank != noRank {
 		m.queue.push(queued(s.rank, i))
 	}
 }

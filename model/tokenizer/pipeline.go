@@ -24,6 +24,7 @@ func (t *Tokenizer) setPipeline(f *file) error {
 	case f.ByteFallback:
 		return unsupported("BPE with byte fallback")
 	}
+	t.ignoreMerges = f.IgnoreMerges
 
 	for _, n := range flatten(f.Normalizer, func(c *component) []component { return c.Normalizers }) {
 		if n.Type != "NFC" {

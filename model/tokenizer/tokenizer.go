@@ -16,12 +16,12 @@ type Tokenizer struct {
 	vocab    vocabulary
 	merges   mergeTable
 	splitter splitter
-	mergers  sync.Pool // of *merger
-	whole    answers   // by token: whether merging its bytes gives it
+	encoders sync.Pool // of *encoder
 	verbatim matcher   // added tokens looked for in the text as it came
 	normal   matcher   // added tokens looked for in the normalized text
 
 	nfc          bool    // the text is normalized
+	ignoreMerges bool    // a word that is a token becomes that token, whatever the merges say
 	prefix       []int32 // what the post-processor puts before a text: Llama 3's BOS
 	firstAdded   int32   // smallest id of an added token
 	bos, eos     int32   // -1 if there is none

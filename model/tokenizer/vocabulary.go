@@ -29,14 +29,14 @@ type place struct{ start, len uint32 }
 
 // vocabulary maps ids to bytes and bytes to ids.
 type vocabulary struct {
-	arena  []byte
+	arena  strings.Builder  // only grows, so that what String has returned stays valid
 	places []place          // by id
 	kinds  []kind           // by id
 	others map[string]int32 // kinds other than kindBytes, by their spelling
 	bytes  [256]int32       // the tokens of single bytes
 
 	// An open-addressed hash table of the tokens of kindBytes: id+1 in the lower 21 bits, then 11 bits of the hash.
-	// 0 is an empty slot. At most half of the slots are used.
+	// 0 is an empty slot. Between three and six of eight slots are used.
 	slots []uint32
 	seed  maphash.Seed
 }
@@ -54,13 +54,13 @@ func (v *vocabulary) kind(id int32) kind {
 	return v.kinds[id]
 }
 
-// text returns the bytes that the token decodes to; none if there is no such token.
-func (v *vocabulary) text(id int32) []byte {
+// text returns the bytes that the token decodes to, which need not be valid UTF-8; none if there is no such token.
+func (v *vocabulary) text(id int32) string {
 	if uint(id) >= uint(len(v.places)) {
-		return nil
+		return ""
 	}
 	p := v.places[id]
-	return v.arena[p.start:][:p.len]
+	return v.arena.String()[p.start:][:p.len]
 }
 
 func (v *vocabulary) spelling(id int32) (string, bool) {
@@ -70,7 +70,7 @@ func (v *vocabulary) spelling(id int32) (string, bool) {
 	case kindBytes:
 		return string(appendSpelled(nil, v.text(id))), true
 	}
-	return string(v.text(id)), true
+	return v.text(id), true
 }
 
 // id finds a token of any kind by its spelling.
@@ -92,6 +92,14 @@ func (v *vocabulary) find(bytes string) int32 {
 	return id
 }
 
+// findNear is find where the token is likely to have the id guess.
+func (v *vocabulary) findNear(guess int32, bytes []byte) int32 {
+	if v.kind(guess) == kindBytes && v.text(guess) == string(bytes) {
+		return guess
+	}
+	return v.find(string(bytes))
+}
+
 // probe returns the token with these bytes and this hash, and its slot; or -1 and the slot where it would go.
 func (v *vocabulary) probe(bytes string, hash uint64) (id int32, slot uint64) {
 	mask := uint64(len(v.slots) - 1)
@@ -105,7 +113,7 @@ func (v *vocabulary) probe(bytes string, hash uint64) (id int32, slot uint64) {
 			continue
 		}
 		id := int32(slot&idMask) - 1
-		if string(v.text(id)) == bytes {
+		if v.text(id) == bytes {
 			return id, i
 		}
 	}
@@ -114,16 +122,16 @@ func (v *vocabulary) probe(bytes string, hash uint64) (id int32, slot uint64) {
 // index builds the hash table.
 func (v *vocabulary) index() error {
 	v.seed = maphash.MakeSeed()
-	v.slots = make([]uint32, 1<<bits.Len(uint(2*len(v.kinds))))
+	v.slots = make([]uint32, 1<<bits.Len(uint(len(v.kinds)+len(v.kinds)/3)))
 	for id, k := range v.kinds {
 		if k != kindBytes {
 			continue
 		}
-		bytes := string(v.text(int32(id)))
+		bytes := v.text(int32(id))
 		hash := maphash.String(v.seed, bytes)
 		twin, slot := v.probe(bytes, hash)
 		if twin >= 0 {
-			return fmt.Errorf("tokenizer: token %q has the ids %d and %d", appendSpelled(nil, []byte(bytes)), twin, id)
+			return fmt.Errorf("tokenizer: token %q has the ids %d and %d", appendSpelled(nil, bytes), twin, id)
 		}
 		v.slots[slot] = uint32(hash>>32)&tagMask | uint32(id+1)
 	}
@@ -136,13 +144,22 @@ func (v *vocabulary) index() error {
 	return nil
 }
 
-// addBytes adds the token whose bytes are those of the arena from start on.
-func (v *vocabulary) addBytes(id, start int) error {
+// reserve makes room for as many tokens.
+func (v *vocabulary) reserve(tokens int) {
+	tokens = min(tokens, maxTokens)
+	v.kinds = make([]kind, 0, tokens)
+	v.places = make([]place, 0, tokens)
+	v.arena.Grow(8 * tokens)
+}
+
+// addBytes adds a token of kindBytes.
+func (v *vocabulary) addBytes(id int, bytes []byte) error {
 	if err := v.claim(id); err != nil {
 		return err
 	}
-	v.places[id] = place{uint32(start), uint32(len(v.arena) - start)}
+	v.places[id] = place{uint32(v.arena.Len()), uint32(len(bytes))}
 	v.kinds[id] = kindBytes
+	v.arena.Write(bytes)
 	return nil
 }
 
@@ -176,9 +193,9 @@ func (v *vocabulary) addAdded(id int, text string, special bool) error {
 }
 
 func (v *vocabulary) set(id int, text string, k kind) {
-	v.places[id] = place{uint32(len(v.arena)), uint32(len(text))}
+	v.places[id] = place{uint32(v.arena.Len()), uint32(len(text))}
 	v.kinds[id] = k
-	v.arena = append(v.arena, text...)
+	v.arena.WriteString(text)
 	if v.others == nil {
 		v.others = map[string]int32{}
 	}
@@ -190,7 +207,7 @@ func (v *vocabulary) claim(id int) error {
 	switch {
 	case id < 0 || id >= maxTokens:
 		return fmt.Errorf("tokenizer: token id %d is not from 0 to %d", id, maxTokens-1)
-	case len(v.arena) > maxArenaBytes:
+	case v.arena.Len() > maxArenaBytes:
 		return errors.New("tokenizer: the tokens are longer than 4 GiB together")
 	case v.kind(int32(id)) != kindAbsent:
 		token, _ := v.spelling(int32(id))
