@@ -49,7 +49,9 @@ func readMemory(root fs.FS) Memory {
 
 func readProcess(root fs.FS) Process {
 	status := readFields(root, "proc/self/status", ":")
-	return Process{RSSBytes: kilobytes(status["VmRSS"]), PeakRSSBytes: kilobytes(status["VmHWM"])}
+	p := Process{RSSBytes: kilobytes(status["VmRSS"]), PeakRSSBytes: kilobytes(status["VmHWM"])}
+	p.PeakRSSBytes = max(p.PeakRSSBytes, p.RSSBytes) // the kernel updates it now and then only
+	return p
 }
 
 // readLine is the first line of a file, trimmed; "" if it cannot be read.

@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/quire-llm/quire/engine"
+	"github.com/quire-llm/quire/kernels"
+	"github.com/quire-llm/quire/kvcache"
+	"github.com/quire-llm/quire/model"
+	"github.com/quire-llm/quire/model/synthetic"
+	"github.com/quire-llm/quire/model/tiny"
+)
+
+// Providers serve the models that are not directories, in every program of the project.
+func Providers() []model.Provider {
+	return []model.Provider{tiny.Provider{}, synthetic.Provider{}}
+}
+
+// strategies are the cache strategies that can be asked for by name.
+var strategies = []kvcache.Strategy{kvcache.Standard{}}
+
+// EngineFlags are the flags that say how an engine runs a model. Every program that opens one registers the groups that
+// it needs.
+type EngineFlags struct {
+	Model string
+
+	Device    string
+	Threads   int
+	KernelSet string
+
+	Cache       string
+	KV          string
+	BlockTokens int
+	CacheTokens int
+	Context     int
+}
+
+// RegisterModel adds --model and -m.
+func (f *EngineFlags) RegisterModel(flags *pflag.FlagSet) {
+	flags.StringVarP(&f.Model, "model", "m", "",
+		"`model`: a directory, owner/name in the Hugging Face cache, tiny, or synthetic:qwen3-0.6b\n(default: ~/huggingface/Qwen3-0.6B, else Qwen/Qwen3-0.6B in the cache, else tiny)")
+}
+
+// RegisterDevice adds the flags of the device.
+func (f *EngineFlags) RegisterDevice(flags *pflag.FlagSet) {
+	flags.StringVar(&f.Device, "device", "", "`device` to run on: cpu (default: the best one found)")
+	flags.IntVar(&f.Threads, "threads", 0, "CPU worker threads (default: one for each core)")
+	flags.StringVar(&f.KernelSet, "kernel-set", "", "CPU kernels: avx512bf16, avx2, portable or go (default: the best that this CPU runs)")
+}
+
+// RegisterCache adds the flags of the KV cache, but for the strategy.
+func (f *EngineFlags) RegisterCache(flags *pflag.FlagSet) {
+	flags.StringVar(&f.KV, "kv", kernels.KVBF16.String(), "element `type` of the KV cache: bf16 or f32")
+	flags.IntVar(&f.BlockTokens, "block-tokens", 0, "tokens in a block of the KV cache: 16, 32 or 64 (default 16)")
+	flags.IntVar(&f.CacheTokens, "cache-tokens", 0, "capacity of the KV cache in tokens (default: by the context and by memory)")
+}
+
+// RegisterStrategy adds --cache.
+func (f *EngineFlags) RegisterStrategy(flags *pflag.FlagSet) {
+	flags.StringVar(&f.Cache, "cache", strategies[0].Name(), "KV-cache `strategy`: "+strings.Join(strategyNames(), ", "))
+}
+
+// RegisterContext adds --context.
+func (f *EngineFlags) RegisterContext(flags *pflag.FlagSet) {
+	flags.IntVar(&f.Context, "context", 0, "longest text in tokens, prompt and answer together (default: the model's own limit)")
+}
+
+// Options are the engine's options that the flags ask for, without a model. A value that does not exist is a usage error.
+func (f *EngineFlags) Options() (engine.Options, error) {
+	o := engine.Options{
+		DeviceOptions: kernels.Options{Device: f.Device, Threads: f.Threads, KernelSet: f.KernelSet},
+		BlockTokens:   f.BlockTokens,
+		CacheTokens:   f.CacheTokens,
+		MaxContext:    f.Context,
+	}
+	var err error
+	if o.KV, err = ParseKV(f.KV); err != nil {
+		return o, err
+	}
+	if o.Cache, err = parseStrategy(f.Cache); err != nil {
+		return o, err
+	}
+	for _, n := range []struct {
+		flag  string
+		value int
+	}{{"threads", f.Threads}, {"block-tokens", f.BlockTokens}, {"cache-tokens", f.CacheTokens}, {"context", f.Context}} {
+		if n.value < 0 {
+			return o, UsageError("leave the flag out for its default", "--%s must not be negative, got %d", n.flag, n.value)
+		}
+	}
+	switch f.BlockTokens {
+	case 0, 16, 32, 64:
+	default:
+		return o, UsageError("take 16, 32 or 64", "no block size of %d tokens", f.BlockTokens)
+	}
+	if f.CacheTokens > 0 && f.Context > f.CacheTokens {
+		return o, UsageError("raise --cache-tokens or lower --context", "a cache of %d tokens never holds a context of %d", f.CacheTokens, f.Context)
+	}
+	return o, nil
+}
+
+// ParseKV finds an element type of the KV cache by its name; "" is the default.
+func ParseKV(name string) (kernels.KVType, error) {
+	for _, t := range []kernels.KVType{kernels.KVBF16, kernels.KVF32} {
+		if name == t.String() || name == "" {
+			return t, nil
+		}
+	}
+	return 0, UsageError("take bf16 or f32", "no KV type %q", name)
+}
+
+func parseStrategy(name string) (kvcache.Strategy, error) {
+	for _, s := range strategies {
+		if name == s.Name() || name == "" {
+			return s, nil
+		}
+	}
+	return nil, UsageError("take one of: "+strings.Join(strategyNames(), ", "), "no cache strategy %q", name)
+}
+
+func strategyNames() []string {
+	names := make([]string, len(strategies))
+	for i, s := range strategies {
+		names[i] = s.Name()
+	}
+	return names
+}
