@@ -67,6 +67,9 @@ type Rope struct {
 	MScale            float64
 	MScaleAllDim      float64
 	Truncate          bool // yarn: round the correction range outwards; true if absent
+	// BF16Frequencies rounds the frequencies to bfloat16, as a PyTorch model that was cast as a whole has them. No config
+	// says so and no real model wants it: it is for comparing with such a reference.
+	BF16Frequencies bool
 }
 
 // KVBytesPerToken is the key and value bytes of one token in all layers: 2·Layers·KVHeads·HeadDim·elementBytes.

@@ -165,7 +165,7 @@ func (r configReader) moe(layers int) MoE {
 	if other := r.integerOr("num_local_experts", m.Experts, 1, maxExperts); other != m.Experts {
 		r.problem("num_experts is %d but num_local_experts is %d", m.Experts, other)
 	}
-	if m.TopK > m.Experts {
+	if m.TopK > m.Experts && r.has(experts) {
 		r.problem("num_experts_per_tok %d is more than the %d experts", m.TopK, m.Experts)
 	}
 	step := r.integerOr("decoder_sparse_step", 1, 1, maxLayers)

@@ -73,6 +73,7 @@ func TestOpenNotFound(t *testing.T) {
 	home := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(home, "models"), 0o755))
 	o := ResolveOptions{Providers: []Provider{namedProvider{"tiny", ""}, namedProvider{"synthetic:qwen3-0.6b", ""}}, HubCache: fakeCache(t), Home: home}
+	t.Chdir(home) // here synthetic is a directory
 	for _, tt := range []struct {
 		name    string
 		nearest []string
