@@ -12,14 +12,20 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strings"
 )
 
 // File is a golden file.
 type File struct {
 	MadeWith string
-	// BF16Error is by how much the reference's own bfloat16 run misses its float32 run; zero where it was not recorded.
+	// BF16Error is by how much the reference's own bfloat16 run misses its float32 run, over all tokens but the first of
+	// each case; numbers that were not recorded are zero.
 	BF16Error Error
-	Cases     []Case
+	// RoundedRope says that the reference computed with rotary frequencies rounded to bfloat16. A PyTorch model that is
+	// cast as a whole (model.bfloat16().float(), to round its weights) has its frequencies rounded with them, unlike one
+	// that is loaded from a bfloat16 file. Whoever compares must round them too, or miss the reference by 0.01 nats.
+	RoundedRope bool
+	Cases       []Case
 }
 
 // Error is a distribution of |Δ log p|, in nats.
@@ -81,9 +87,9 @@ func Parse(data []byte) (*File, error) {
 	if err := json.Unmarshal(data, &stored); err != nil {
 		return nil, err
 	}
-	f := &File{MadeWith: stored.MadeWith, BF16Error: stored.BF16Error}
-	if f.BF16Error == (Error{}) {
-		f.BF16Error.Mean = mean(stored.BF16Means)
+	f := &File{
+		MadeWith: stored.MadeWith, BF16Error: stored.BF16Error,
+		RoundedRope: strings.HasSuffix(stored.MadeWith, "from weights rounded to bfloat16"),
 	}
 	if len(stored.Cases) == 0 {
 		return nil, fmt.Errorf("no cases")
@@ -115,7 +121,25 @@ func Parse(data []byte) (*File, error) {
 		}
 		f.Cases = append(f.Cases, c)
 	}
+	switch len(stored.BF16Means) {
+	case 0:
+	case len(f.Cases):
+		f.BF16Error.Mean = weightedMean(stored.BF16Means, f.Cases)
+	default:
+		return nil, fmt.Errorf("%d bf16_mean_abs_logprob_error for %d cases", len(stored.BF16Means), len(f.Cases))
+	}
 	return f, nil
+}
+
+// weightedMean is the mean over all tokens of means by case.
+func weightedMean(means []float64, cases []Case) float64 {
+	var sum, tokens float64
+	for i, c := range cases {
+		n := float64(len(c.Tokens) + len(c.Greedy) - 1)
+		sum += n * means[i]
+		tokens += n
+	}
+	return sum / tokens
 }
 
 // check says which parts of a case do not fit together. A case that compares nothing is refused.

@@ -82,7 +82,7 @@ func TestCompare(t *testing.T) {
 			ref := sample()
 			got := perfect(ref)
 			tt.change(&got)
-			r := Compare(ref, got, tol)
+			r := Summarize([]CaseReport{Compare(ref, got, tol)}, Tolerance{})
 			require.Len(t, r.Failures, len(tt.want), "failures: %q", r.Failures)
 			for i, want := range tt.want {
 				require.Contains(t, r.Failures[i], want)
@@ -105,6 +105,9 @@ func TestSummarize(t *testing.T) {
 		{name: "99th percentile", cases: []CaseReport{tenths}, tol: Tolerance{P99: 0.39}, want: []string{"99th percentile of |Δ log p| 0.397"}},
 		{name: "just enough compared", cases: []CaseReport{tenths}, tol: Tolerance{Compared: 0.8}},
 		{name: "too little compared", cases: []CaseReport{tenths, {Greedy: 1}}, tol: Tolerance{Compared: 0.8}, want: []string{"only 8 of 11 greedy positions"}},
+		{name: "few flips", cases: []CaseReport{{Greedy: 100, Compared: 100, Flips: []string{"x", "y"}}}, tol: Tolerance{Flips: 0.02}},
+		{name: "too many flips", cases: []CaseReport{{Greedy: 100, Compared: 99, Flips: []string{"x", "y"}}}, tol: Tolerance{Flips: 0.02},
+			want: []string{"case 0: x", "case 0: y"}},
 		{name: "a case's failure", cases: []CaseReport{tenths, {Failures: []string{"x"}}}, want: []string{"case 1: x"}},
 		{name: "nothing", want: []string{"nothing was compared"}},
 	}
@@ -140,20 +143,21 @@ func TestBF16(t *testing.T) {
 	recorded := BF16(&File{BF16Error: Error{Mean: 0.004, P99: 0.04}})
 	require.InDelta(t, 0.005, recorded.Mean, 1e-12)
 	require.InDelta(t, 0.06, recorded.P99, 1e-12)
-	require.InDelta(t, 0.016, recorded.Margin, 1e-12)
+	require.InDelta(t, 0.012, recorded.Margin, 1e-12)
 	require.Zero(t, recorded.Logprob)
 	absent := BF16(&File{})
-	require.InDelta(t, 1.25*0.00432, absent.Mean, 1e-12)
-	require.InDelta(t, 1.5*0.03603, absent.P99, 1e-12)
+	require.InDelta(t, 1.25*0.0107, absent.Mean, 1e-12)
+	require.InDelta(t, 1.5*5*0.0107, absent.P99, 1e-12)
 }
 
 func TestParse(t *testing.T) {
-	const whole = `{"made_with":"x","bf16_mean_abs_logprob_error":[0.1,0.3],"cases":[{"token_ids":[1,2],` +
+	const whole = `{"made_with":"x","bf16_mean_abs_logprob_error":[0.1],"cases":[{"token_ids":[1,2],` +
 		`"prompt_logprobs":[null,-1.5],"last_logits_top8":[[3,2.5]],"greedy_token_ids":[3],"greedy_top1_margin":[0.5]}]}`
 	f, err := Parse([]byte(whole))
 	require.NoError(t, err)
 	require.Equal(t, "x", f.MadeWith)
-	require.InDelta(t, 0.2, f.BF16Error.Mean, 1e-12)
+	require.InDelta(t, 0.1, f.BF16Error.Mean, 1e-12)
+	require.False(t, f.RoundedRope)
 	require.Equal(t, []Case{{
 		Tokens: []int32{1, 2}, PromptLogprobs: []float64{0, -1.5}, Top: []Logit{{3, 2.5}}, Greedy: []int32{3}, Margins: []float64{0.5},
 	}}, f.Cases)
@@ -162,6 +166,7 @@ func TestParse(t *testing.T) {
 		{"not JSON", `{"made`, `{made`, "invalid character"},
 		{"no cases", `"cases":[`, `"other":[`, "no cases"},
 		{"no tokens", `"token_ids":[1,2]`, `"token_ids":[]`, "case 0: no token_ids"},
+		{"error of another number of cases", `error":[0.1]`, `error":[0.1,0.3]`, "2 bf16_mean_abs_logprob_error for 1 cases"},
 		{"null log-probability", `[null,-1.5]`, `[null,null]`, "prompt_logprobs[1] is null"},
 		{"missing log-probability", `[null,-1.5]`, `[null]`, "1 prompt_logprobs for 2 token_ids"},
 		{"missing margin", `"greedy_top1_margin":[0.5]`, `"greedy_top1_margin":[]`, "0 greedy_top1_margin for 1 greedy_token_ids"},
@@ -198,6 +203,10 @@ func TestOpen(t *testing.T) {
 		require.NoError(t, r.Err(), path)
 		require.Zero(t, r.Max)
 	}
+	rounded, err := Open("../../model/testdata/goldens/qwen3-f16-file/golden.json")
+	require.NoError(t, err)
+	require.True(t, rounded.RoundedRope)
+	require.InDelta(t, (24*0.00529+30*0.00612+87*0.00749+323*0.01237)/464, rounded.BF16Error.Mean, 1e-12)
 	_, err = Open("no such file")
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

@@ -16,6 +16,7 @@ type Report struct {
 	LogitMax       float64  `json:"logit_max"`       // largest |Δ| of the largest logits after the prompts
 	Greedy         int      `json:"greedy"`          // greedy positions in the file
 	GreedyCompared int      `json:"greedy_compared"` // of them, those with a lead larger than the margin
+	GreedyFlipped  int      `json:"greedy_flipped"`  // of them, those where the most likely token is another
 	Failures       []string `json:"failures"`        // empty: passed
 }
 
@@ -45,22 +46,30 @@ func (r Report) Err() error {
 
 // String is the report in one line.
 func (r Report) String() string {
-	return fmt.Sprintf("%d positions, |Δ log p| mean %.3g, p99 %.3g, max %.3g; logits max %.3g; greedy %d of %d compared; %d failures",
-		r.Positions, r.Mean, r.P99, r.Max, r.LogitMax, r.GreedyCompared, r.Greedy, len(r.Failures))
+	return fmt.Sprintf("%d positions, |Δ log p| mean %.3g, p99 %.3g, max %.3g; logits max %.3g; greedy %d of %d compared, %d flipped; %d failures",
+		r.Positions, r.Mean, r.P99, r.Max, r.LogitMax, r.GreedyCompared, r.Greedy, r.GreedyFlipped, len(r.Failures))
 }
 
 // Summarize puts the cases of a file together and judges the limits that concern all of them.
 func Summarize(cases []CaseReport, tol Tolerance) Report {
 	r := Report{Cases: len(cases), Failures: []string{}}
 	var deltas []float64
+	var flips []string
 	for i, c := range cases {
 		deltas = append(deltas, c.Deltas...)
 		r.LogitMax = max(r.LogitMax, c.LogitMax)
 		r.Greedy += c.Greedy
 		r.GreedyCompared += c.Compared
 		for _, f := range c.Failures {
-			r.Failures = append(r.Failures, fmt.Sprintf("case %d: %s", i, f))
+			r.failf("case %d: %s", i, f)
 		}
+		for _, f := range c.Flips {
+			flips = append(flips, fmt.Sprintf("case %d: %s", i, f))
+		}
+	}
+	r.GreedyFlipped = len(flips)
+	if float64(len(flips)) > tol.Flips*float64(r.GreedyCompared) {
+		r.Failures = append(r.Failures, flips...)
 	}
 	r.Positions = len(deltas)
 	r.Mean, r.P99, r.Max = mean(deltas), quantile(deltas, 0.99), quantile(deltas, 1)

@@ -1,0 +1,81 @@
+package model
+
+import (
+	"fmt"
+
+	"github.com/quire-llm/quire/kernels"
+)
+
+// KV is the memory of a key-value cache. Layers follow one another; in a layer, blocks do; a block holds the keys of its
+// tokens, then their values:
+//
+//	[layer][block][K|V][token][KV head][dimension]
+//
+// so that a tile of keys is one run of memory, and that a block moves with one copy for each layer. Block 0 is the null
+// block, which padding writes to.
+type KV struct {
+	device      *kernels.Device
+	memory      kernels.Buffer
+	layers      []kernels.KVLayout
+	blocks      int // without the null block
+	blockTokens int
+	blockBytes  int // of one layer
+}
+
+// NewKV allocates the cache memory of a pool of blocks blocks; the null block comes on top.
+func NewKV(device *kernels.Device, c Config, blocks, blockTokens int, t kernels.KVType) (*KV, error) {
+	if blocks < 1 || blockTokens < 1 {
+		return nil, fmt.Errorf("model: making a cache: got %d blocks of %d tokens, want at least 1 of each", blocks, blockTokens)
+	}
+	token := c.KVHeads * c.HeadDim * t.Bytes() // of one layer, key or value
+	kv := &KV{device: device, blocks: blocks, blockTokens: blockTokens, blockBytes: 2 * blockTokens * token}
+	layerBytes := (blocks + 1) * kv.blockBytes
+	var err error
+	if kv.memory, err = device.Alloc(c.Layers * layerBytes); err != nil {
+		return nil, fmt.Errorf("model: making a cache of %d blocks of %d tokens: %w", blocks, blockTokens, err)
+	}
+	kv.layers = make([]kernels.KVLayout, c.Layers)
+	for i := range kv.layers {
+		kv.layers[i] = kernels.KVLayout{
+			Base:        kv.memory.Slice(i*layerBytes, layerBytes),
+			BlockStride: kv.blockBytes,
+			VOffset:     blockTokens * token,
+			TokenStride: token,
+			BlockTokens: blockTokens,
+			Type:        t,
+		}
+	}
+	return kv, nil
+}
+
+// Blocks is the number of blocks, without the null block.
+func (kv *KV) Blocks() int { return kv.blocks }
+
+// BlockTokens is the number of tokens in a block.
+func (kv *KV) BlockTokens() int { return kv.blockTokens }
+
+// BlockBytes is the size of one block in all layers.
+func (kv *KV) BlockBytes() int { return kv.blockBytes * len(kv.layers) }
+
+// Bytes is the memory taken, the null block included.
+func (kv *KV) Bytes() int { return kv.memory.Bytes() }
+
+// CopyBlock copies block from to block to in all layers, in stream order.
+func (kv *KV) CopyBlock(ops kernels.Ops, from, to int) error {
+	if from < 1 || from > kv.blocks || to < 1 || to > kv.blocks || from == to {
+		return fmt.Errorf("model: copying block %d to block %d: want two of blocks 1 to %d", from, to, kv.blocks)
+	}
+	for i, l := range kv.layers {
+		dst := l.Base.Slice(to*l.BlockStride, kv.blockBytes)
+		if err := ops.Copy(dst, l.Base.Slice(from*l.BlockStride, kv.blockBytes)); err != nil {
+			return fmt.Errorf("model: copying block %d to block %d, layer %d: %w", from, to, i, err)
+		}
+	}
+	return nil
+}
+
+// Free gives the memory back. Twice is fine.
+func (kv *KV) Free() {
+	kv.device.Free(kv.memory)
+	kv.memory, kv.layers = kernels.Buffer{}, nil
+}
