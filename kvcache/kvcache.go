@@ -100,13 +100,13 @@ type Move struct {
 type Stats struct {
 	Sequences    int   // admitted and not yet removed
 	Blocks       int   // capacity, without the null block
-	BlocksUsed   int   // referenced by sequences
+	BlocksUsed   int   // referenced by sequences, or by transfers that are not finished
 	BlocksCached int   // held for reuse, free to evict
-	BlocksPeak   int   // most used at any time since the manager was made
+	BlocksPeak   int   // most used after any call since the manager was made
 	PromptTokens int64 // of all admissions
 	CachedTokens int64 // of all admissions: found, not computed
 	Evictions    int64 // blocks whose content was given up
-	SharedBlocks int   // referenced by more than one sequence
+	SharedBlocks int   // with more than one reference
 	WaitingSpans int   // sequences that wait for another's span
 	PendingMoves int   // moves asked for and not yet reported by Moved
 }
@@ -139,13 +139,17 @@ type Manager interface {
 	// Extend makes room for n more tokens, which Next then gives out. ErrNoSpace leaves the sequence as it was.
 	Extend(id SeqID, n int) error
 	// Remove forgets a sequence, whatever its state. A span that others wait for passes to one of them in this call. An
-	// unknown id is ignored.
+	// unknown id is ignored. The rows of a pending span still run in its step, so that others of that step may have counted
+	// on them, but Wrote does not follow: what they wrote does not count later. No span may be asked for in that step again.
 	Remove(id SeqID)
-	// Moves appends the transfers to do before the next step.
+	// Moves appends the transfers to do before the next step, each once. It is called before planning a step, and after, since
+	// Next may ask for copies. Copies and placements are done, in order, before any row runs. Loads and stores may take
+	// several steps; until they are reported their block is the device's to read or write.
 	Moves(dst []Move) []Move
-	// Moved reports a finished or failed transfer.
+	// Moved reports a finished or failed transfer. After a failure the content of its target is undefined.
 	Moved(m Move, err error)
-	// Resize asks for another capacity in blocks and returns the one reached; sequences keep what they use.
+	// Resize asks for another capacity in blocks and returns the one reached; sequences keep what they use. A manager that can
+	// move blocks out of the way asks for that with MovePlace, and shrinks further by itself when they are done.
 	Resize(blocks int) (int, error)
 	// Available is the number of blocks that an Admit or Extend could get now.
 	Available() int
