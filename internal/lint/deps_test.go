@@ -71,12 +71,13 @@ func judge(folder, path string) string {
 			continue
 		}
 		if inModule {
-			if within(local, l.folder) {
+			// Importers of engine shall not carry the built-in model: below the programs it must be allowed by its own name.
+			builtIn := within(local, "model/tiny") || within(local, "model/synthetic")
+			if within(local, l.folder) && (!builtIn || l.folder != "model") {
 				return ""
 			}
 			for _, a := range l.allow {
-				// model/tiny must be asked for by name: importers of engine shall not carry the built-in model.
-				if within(local, a) && !(a == "model" && (within(local, "model/tiny") || within(local, "model/synthetic"))) {
+				if within(local, a) && (!builtIn || a != "model") {
 					return ""
 				}
 			}
