@@ -123,27 +123,23 @@ type attendTile struct {
 // attendRows is the most rows of an attendTile. Together they read each key and value once.
 const attendRows = 4
 
-// sampleArgs: unit u is chunk u mod chunks of row u / chunks; a chunk is sampleChunk logits, the last one fewer.
+// sampleArgs: unit u is chunk u mod chunks of row u / chunks; a chunk is chunkLen logits, the last one fewer.
 type sampleArgs struct {
 	queue
-	logits unsafe.Pointer // [rows, vocab] float32
-	params unsafe.Pointer // [rows] SampleRow; read by sums
-	maxima unsafe.Pointer // [rows] chunkMax of the whole row; read by sums
-	stats  unsafe.Pointer // [units] chunkMax from maxima, or chunkSum from sums
-	vocab  int64
-	chunks int64
+	logits   unsafe.Pointer // [rows, vocab] float32
+	params   unsafe.Pointer // [rows] SampleRow; read by sums
+	rowMax   unsafe.Pointer // [rows] float32; read by sums
+	maxima   unsafe.Pointer // [units] chunkMax
+	sums     unsafe.Pointer // [units] chunkSum
+	vocab    int64
+	chunks   int64
+	chunkLen int64
 }
 
-// sampleChunk is the number of logits that are summed as one. It fixes the order of the sums.
-const sampleChunk = 4096
-
-// chunkMax is the largest logit of a run, the smallest id of equals. finite is 0 if any is NaN or infinite; the others
-// mean nothing then.
+// chunkMax is the largest of a chunk's logits. finite is 0 if any is NaN or infinite; the value means nothing then.
 type chunkMax struct {
 	value  float32
-	id     int32 // in the row
 	finite int32
-	_      int32
 }
 
 // chunkSum is the sums over a chunk of e^(logit − row's maximum), at temperature 1 and at the row's (0 for greedy rows).

@@ -17,6 +17,9 @@ type cpu struct {
 	lists  scratch // parts, tiles, chunks
 }
 
+// sampleChunk is the number of logits that the sampler sums as one. It fixes the order of its sums.
+const sampleChunk = 4096
+
 // cpuArgs is one of each kernel's arguments.
 type cpuArgs struct {
 	norm   normArgs
@@ -29,7 +32,7 @@ type cpuArgs struct {
 
 // newCPU starts the pool.
 func newCPU(set kernelSet, threads int, m *memory) (*cpu, error) {
-	b, err := m.alloc(int(unsafe.Sizeof(cpuArgs{})))
+	b, err := m.alloc(sizeOf[cpuArgs]())
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +100,7 @@ const (
 
 // matmul multiplies the panel by w into y, or adds to it.
 func (c *cpu) matmul(w *Weight, y Buffer, rows int, add bool) error {
-	parts, err := c.lists.get(c.memory, len(w.Parts)*int(unsafe.Sizeof(matmulPart{})))
+	parts, err := c.lists.get(c.memory, len(w.Parts)*sizeOf[matmulPart]())
 	if err != nil {
 		return err
 	}
@@ -122,3 +125,9 @@ func (c *cpu) matmul(w *Weight, y Buffer, rows int, add bool) error {
 
 // ceilDiv is a/b, rounded up.
 func ceilDiv(a, b int) int { return (a + b - 1) / b }
+
+// sizeOf is the bytes of a T.
+func sizeOf[T any]() int {
+	var t T
+	return int(unsafe.Sizeof(t))
+}

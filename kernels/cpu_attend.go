@@ -118,7 +118,7 @@ func (c *checker) items(p *AttendParams) (tiles int) {
 
 // tiles lists the tiles of all items. Those of the last rows, which see most, come first: the threads then end together.
 func (c *cpu) tiles(p *AttendParams, count int) (unsafe.Pointer, error) {
-	addr, err := c.lists.get(c.memory, count*int(unsafe.Sizeof(attendTile{})))
+	addr, err := c.lists.get(c.memory, count*sizeOf[attendTile]())
 	if err != nil {
 		return nil, err
 	}

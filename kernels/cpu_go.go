@@ -158,48 +158,47 @@ func goAttendHead(a *attendArgs, cache *ref.Cache, tile *attendTile, r, h int64)
 		unsafe.Slice((*int32)(a.blocks), a.blockCount), floats(a.rope, 0, a.ropeLen), a.scale)
 }
 
-// chunk is the logits of unit u and the id of the first.
-func (a *sampleArgs) chunk(u int) (logits []float32, first int64) {
-	row, first := int64(u)/a.chunks, int64(u)%a.chunks*sampleChunk
-	return floats(a.logits, row*a.vocab+first, min(sampleChunk, a.vocab-first)), first
+// chunk is the logits of unit u.
+func (a *sampleArgs) chunk(u int) []float32 {
+	row, first := int64(u)/a.chunks, int64(u)%a.chunks*a.chunkLen
+	return floats(a.logits, row*a.vocab+first, min(a.chunkLen, a.vocab-first))
 }
 
 func goMaxima(args unsafe.Pointer) {
 	a := (*sampleArgs)(args)
+	maxima := unsafe.Slice((*chunkMax)(a.maxima), a.units)
 	for lo, hi := a.claim(); lo < hi; lo, hi = a.claim() {
 		for u := lo; u < hi; u++ {
-			logits, first := a.chunk(u)
+			logits := a.chunk(u)
 			m := chunkMax{value: logits[0], finite: 1}
-			for i, l := range logits {
+			for _, l := range logits {
 				if l-l != 0 { // NaN or infinite
 					m.finite = 0
 				}
-				if l > m.value {
-					m.value, m.id = l, int32(i)
-				}
+				m.value = max(m.value, l)
 			}
-			m.id += int32(first)
-			unsafe.Slice((*chunkMax)(a.stats), a.units)[u] = m
+			maxima[u] = m
 		}
 	}
 }
 
 func goSums(args unsafe.Pointer) {
 	a := (*sampleArgs)(args)
+	rows := a.units / a.chunks
+	params, rowMax := unsafe.Slice((*SampleRow)(a.params), rows), floats(a.rowMax, 0, rows)
+	sums := unsafe.Slice((*chunkSum)(a.sums), a.units)
 	for lo, hi := a.claim(); lo < hi; lo, hi = a.claim() {
 		for u := lo; u < hi; u++ {
-			logits, _ := a.chunk(u)
 			row := int64(u) / a.chunks
-			temperature := float64(unsafe.Slice((*SampleRow)(a.params), row+1)[row].Temperature)
-			max := float64(unsafe.Slice((*chunkMax)(a.maxima), row+1)[row].value)
+			top, temperature := float64(rowMax[row]), float64(params[row].Temperature)
 			var s chunkSum
-			for _, l := range logits {
-				s.plain += math.Exp(float64(l) - max)
+			for _, l := range a.chunk(u) {
+				s.plain += math.Exp(float64(l) - top)
 				if temperature > 0 {
-					s.tempered += math.Exp((float64(l) - max) / temperature)
+					s.tempered += math.Exp((float64(l) - top) / temperature)
 				}
 			}
-			unsafe.Slice((*chunkSum)(a.stats), a.units)[u] = s
+			sums[u] = s
 		}
 	}
 }

@@ -14,8 +14,8 @@ func (c *cpu) Sample(p *SampleParams) error {
 	ck := checker{op: "Sample"}
 	ck.positive("Vocab", p.Vocab)
 	ck.buffer("Logits", p.Logits, p.Rows, p.Vocab, 4)
-	ck.buffer("Params", p.Params, p.Rows, int(unsafe.Sizeof(SampleRow{}))/8, 8)
-	ck.buffer("Out", p.Out, p.Rows, int(unsafe.Sizeof(SampleOut{}))/4, 4)
+	ck.buffer("Params", p.Params, p.Rows, sizeOf[SampleRow]()/8, 8)
+	ck.buffer("Out", p.Out, p.Rows, sizeOf[SampleOut]()/4, 4)
 	if p.TopN < 0 || p.TopN > min(maxTopN, p.Vocab) {
 		ck.failf("TopN is %d, want 0 to %d", p.TopN, min(maxTopN, p.Vocab))
 	}
@@ -26,20 +26,23 @@ func (c *cpu) Sample(p *SampleParams) error {
 		return ck.err
 	}
 	chunks := ceilDiv(p.Vocab, sampleChunk)
-	maxima, stats, err := c.scan(p, chunks)
+	rows, sums, err := c.scan(p, chunks)
 	if err != nil {
 		return err
 	}
 	params, out := p.params(), unsafe.Slice((*SampleOut)(p.Out.addr), p.Rows)
-	logits := p.Logits.float32s()
 	for r := range p.Rows {
-		out[r] = pick(logits[r*p.Vocab:][:p.Vocab], &params[r], maxima[r], stats[r*chunks:][:chunks])
+		logits := p.row(r)
+		out[r] = pick(logits, &params[r], rows[r], sums[r*chunks:][:chunks])
 		if n := p.TopN; n > 0 {
-			ref.Top(p.TopTokens.int32s()[r*n:][:n], p.TopLogits.float32s()[r*n:][:n], logits[r*p.Vocab:][:p.Vocab])
+			ref.Top(p.TopTokens.int32s()[r*n:][:n], p.TopLogits.float32s()[r*n:][:n], logits)
 		}
 	}
 	return nil
 }
+
+// row is the logits of a row.
+func (p *SampleParams) row(r int) []float32 { return p.Logits.float32s()[r*p.Vocab:][:p.Vocab] }
 
 // params is the list in device memory.
 func (p *SampleParams) params() []SampleRow {
@@ -63,46 +66,66 @@ func (c *checker) sampleRows(p *SampleParams) {
 	}
 }
 
+// rowMax is what the sampler knows of a row before it sums.
+type rowMax struct {
+	id     int32 // of the largest logit, the smallest of equals
+	finite int32 // 0 if any logit is NaN or infinite
+}
+
 // scan finds each row's maximum and each chunk's sums.
-func (c *cpu) scan(p *SampleParams, chunks int) ([]chunkMax, []chunkSum, error) {
+func (c *cpu) scan(p *SampleParams, chunks int) ([]rowMax, []chunkSum, error) {
 	units := p.Rows * chunks
-	const size = int(unsafe.Sizeof(chunkMax{}))
-	// A chunk's maximum is read before its sums are written, so they share their memory.
-	list, err := c.lists.get(c.memory, (p.Rows+units)*size)
+	list, err := c.lists.get(c.memory, units*(sizeOf[chunkSum]()+sizeOf[chunkMax]())+p.Rows*(4+sizeOf[rowMax]()))
 	if err != nil {
 		return nil, nil, err
 	}
-	maxima, stats := list, unsafe.Add(list, p.Rows*size)
 	a := &c.args.sample
-	a.logits, a.params, a.maxima, a.stats = p.Logits.addr, p.Params.addr, maxima, stats
-	a.vocab, a.chunks = int64(p.Vocab), int64(chunks)
-	c.pool.run(c.set.maxima, &a.queue, units, 4)
+	a.logits, a.params = p.Logits.addr, p.Params.addr
+	a.sums = list
+	a.maxima = unsafe.Add(a.sums, units*sizeOf[chunkSum]())
+	a.rowMax = unsafe.Add(a.maxima, units*sizeOf[chunkMax]())
+	rows := unsafe.Slice((*rowMax)(unsafe.Add(a.rowMax, 4*p.Rows)), p.Rows)
+	a.vocab, a.chunks, a.chunkLen = int64(p.Vocab), int64(chunks), sampleChunk
 
-	rows := unsafe.Slice((*chunkMax)(maxima), p.Rows)
+	c.pool.run(c.set.maxima, &a.queue, units, grainOf(sampleChunk))
+	maxima, values := unsafe.Slice((*chunkMax)(a.maxima), units), unsafe.Slice((*float32)(a.rowMax), p.Rows)
 	for r := range rows {
-		of := unsafe.Slice((*chunkMax)(stats), units)[r*chunks:][:chunks]
-		best := of[0]
-		for _, m := range of[1:] {
-			finite := best.finite & m.finite
-			if m.value > best.value {
-				best = m
-			}
-			best.finite = finite
-		}
-		rows[r] = best
+		rows[r], values[r] = best(p.row(r), maxima[r*chunks:][:chunks])
 	}
-	c.pool.run(c.set.sums, &a.queue, units, 4)
-	return rows, unsafe.Slice((*chunkSum)(stats), units), nil
+	c.pool.run(c.set.sums, &a.queue, units, grainOf(sampleChunk))
+	return rows, unsafe.Slice((*chunkSum)(a.sums), units), nil
+}
+
+// best is the largest logit of a row, given that of each chunk.
+func best(logits []float32, maxima []chunkMax) (rowMax, float32) {
+	row, value, chunk := rowMax{finite: 1}, maxima[0].value, 0
+	for i, m := range maxima {
+		row.finite &= m.finite
+		if m.value > value {
+			value, chunk = m.value, i
+		}
+	}
+	if row.finite == 0 {
+		return row, value
+	}
+	for i, l := range logits[chunk*sampleChunk:] {
+		if l == value {
+			row.id = int32(chunk*sampleChunk + i)
+			break
+		}
+	}
+	return row, value
 }
 
 // pick takes a row's token.
-func pick(logits []float32, p *SampleRow, top chunkMax, sums []chunkSum) SampleOut {
+func pick(logits []float32, p *SampleRow, top rowMax, sums []chunkSum) SampleOut {
 	var plain, tempered float64
 	for _, s := range sums {
 		plain += s.plain
 		tempered += s.tempered
 	}
-	out := SampleOut{Argmax: top.id, Finite: top.finite, LogSumExp: float32(float64(top.value) + math.Log(plain))}
+	value := float64(logits[top.id])
+	out := SampleOut{Argmax: top.id, Finite: top.finite, LogSumExp: float32(value + math.Log(plain))}
 	switch {
 	case p.Want >= 0:
 		out.Token = p.Want
@@ -110,7 +133,7 @@ func pick(logits []float32, p *SampleRow, top chunkMax, sums []chunkSum) SampleO
 		out.Token = top.id
 	default:
 		target := tempered * ref.Uniform(p.Seed, p.Counter)
-		out.Token = invert(logits, float64(p.Temperature), float64(top.value), target, sums)
+		out.Token = invert(logits, float64(p.Temperature), value, target, sums)
 	}
 	out.Logit = logits[out.Token]
 	return out

@@ -1,0 +1,117 @@
+// The arguments of the CPU kernels, as args.go describes them. Sizes and offsets are compared when the Go side compiles.
+
+#ifndef QUIRE_CPU_H
+#define QUIRE_CPU_H
+
+#include <stdint.h>
+
+// A kernel takes units from the queue until none is left; several threads run it on the same arguments.
+struct queue {
+  int64_t next, units, grain;
+};
+
+struct norm_args {
+  struct queue queue;
+  const float *x;
+  const int32_t *index;
+  const char *norm;
+  float *out;
+  int64_t cols, out_stride;
+  float eps, pad;
+};
+
+struct gate_args {
+  struct queue queue;
+  const float *in;
+  float *out;
+  int64_t cols, out_stride;
+};
+
+struct matmul_part {
+  const char *data, *bias;
+  int64_t rows;
+};
+
+struct matmul_args {
+  struct queue queue;
+  const float *x;
+  float *y;
+  const struct matmul_part *parts;
+  int64_t part_count, rows, cols, x_stride, y_cols, chunk_rows, block_rows, blocks, add;
+};
+
+struct kv_args {
+  char *base;
+  int64_t bytes, block_stride, v_offset, token_stride, block_tokens, float32s;
+};
+
+struct rotate_args {
+  struct queue queue;
+  float *qkv;
+  const char *q_norm, *k_norm;
+  const float *rope;
+  const int32_t *positions, *slots;
+  struct kv_args kv;
+  int64_t heads, kv_heads, head_dim;
+  float eps, pad;
+};
+
+struct attend_tile {
+  int32_t row, rows, segment, segments;
+};
+
+struct attend_segment {
+  int32_t block, off, len, pos, stored;
+};
+
+struct attend_args {
+  struct queue queue;
+  const float *q;
+  float *out;
+  const int32_t *positions;
+  const float *rope;
+  const struct attend_tile *tiles;
+  const struct attend_segment *segments;
+  const int32_t *blocks;
+  struct kv_args kv;
+  int64_t rope_len, block_count, q_stride, heads, kv_heads, head_dim;
+  float scale, pad;
+};
+
+struct sample_row {
+  float temperature;
+  int32_t want;
+  uint64_t seed, counter;
+};
+
+struct chunk_max {
+  float value;
+  int32_t finite;
+};
+
+struct chunk_sum {
+  double plain, tempered;
+};
+
+struct sample_args {
+  struct queue queue;
+  const float *logits;
+  const struct sample_row *params;
+  const float *row_max;
+  struct chunk_max *maxima;
+  struct chunk_sum *sums;
+  int64_t vocab, chunks, chunk_len;
+};
+
+typedef void kernel(void *args);
+
+// The kernels of one set.
+struct kernel_set {
+  kernel *norm, *gate, *matmul, *rotate, *attend, *maxima, *sums;
+};
+
+extern const struct kernel_set quire_avx512bf16, quire_avx2, quire_portable;
+
+static inline void quire_run(kernel *k, void *args) { k(args); }
+
+#endif

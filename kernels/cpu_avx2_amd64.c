@@ -1,0 +1,67 @@
+//go:build cgo && !windows
+
+// The vector of cpu_kernels.h in AVX2 and FMA: 8 lanes, 16 registers.
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC target("avx2,fma")
+#endif
+
+#include <immintrin.h>
+
+#define LANES 8
+#define TILE_X 3  // 12 accumulators, 3 of x and one of W: 16 registers
+#define TILE_W 4
+#define VALUES 2
+#define V static inline __attribute__((always_inline))
+
+typedef __m256 vf;
+
+V vf load(const float *p) { return _mm256_loadu_ps(p); }
+V void store(float *p, vf v) { _mm256_storeu_ps(p, v); }
+V vf splat(float x) { return _mm256_set1_ps(x); }
+V vf zero(void) { return _mm256_setzero_ps(); }
+V vf madd(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+V vf above(vf a, vf b) { return _mm256_max_ps(a, b); }
+V vf below(vf a, vf b) { return _mm256_min_ps(a, b); }
+V vf round_even(vf v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+V vf power2(vf n) {
+  __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
+}
+
+V float sum(vf v) {
+  __m128 b = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+  return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+}
+
+V vf widen(const char *p) {
+  __m256i half = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(half, 16));
+}
+
+V vf even(const char *p) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256((const __m256i *)p), 16));
+}
+
+V vf odd(const char *p) {
+  __m256i pairs = _mm256_loadu_si256((const __m256i *)p);
+  return _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32((int)0xffff0000)));
+}
+
+V void split(vf a, vf b, vf *e, vf *o) {
+  __m256 lo = _mm256_permute2f128_ps(a, b, 0x20), hi = _mm256_permute2f128_ps(a, b, 0x31);
+  *e = _mm256_shuffle_ps(lo, hi, 0x88);
+  *o = _mm256_shuffle_ps(lo, hi, 0xdd);
+}
+
+#include "cpu_kernels.h"
+
+const struct kernel_set quire_avx2 = KERNEL_SET;
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,67 @@
+//go:build cgo && !windows
+
+// The vector of cpu_kernels.h in AVX-512: 16 lanes, 32 registers. It is called after the processors that it is made for
+// (Zen 4, Sapphire Rapids and later), which have bfloat16 dot products too; activations are never rounded to bfloat16, so
+// these are not used.
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma"))), apply_to = function)
+#else
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,fma")
+#endif
+
+#include <immintrin.h>
+
+#define LANES 16
+#define TILE_X 6  // 24 accumulators, 6 of x and one of W: 31 registers
+#define TILE_W 4
+#define VALUES 4
+#define V static inline __attribute__((always_inline))
+
+typedef __m512 vf;
+
+V vf load(const float *p) { return _mm512_loadu_ps(p); }
+V void store(float *p, vf v) { _mm512_storeu_ps(p, v); }
+V vf splat(float x) { return _mm512_set1_ps(x); }
+V vf zero(void) { return _mm512_setzero_ps(); }
+V vf madd(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+V vf above(vf a, vf b) { return _mm512_max_ps(a, b); }
+V vf below(vf a, vf b) { return _mm512_min_ps(a, b); }
+V vf round_even(vf v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+V vf power2(vf n) {
+  __m512i exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23));
+}
+
+V float sum(vf v) {
+  __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+  return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+}
+
+V vf widen(const char *p) {
+  __m512i half = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(half, 16));
+}
+
+V vf even(const char *p) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16)); }
+
+V vf odd(const char *p) {
+  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32((int)0xffff0000)));
+}
+
+V void split(vf a, vf b, vf *e, vf *o) {
+  const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  *e = _mm512_permutex2var_ps(a, evens, b);
+  *o = _mm512_permutex2var_ps(a, _mm512_or_si512(evens, _mm512_set1_epi32(1)), b);
+}
+
+#include "cpu_kernels.h"
+
+const struct kernel_set quire_avx512bf16 = KERNEL_SET;
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,385 @@
+// The CPU kernels, written over a vector of LANES floats that the including file gives:
+//
+//   vf                      LANES float32; + − · / work on it
+//   load store splat zero   unaligned memory, one value to all lanes
+//   madd(a, b, c)            a·b + c
+//   above(a, b) below(a, b) the larger, the smaller; b where either is NaN
+//   round_even power2(n)    nearest integer; 2^n for whole n in −126..127
+//   sum                     of all lanes, by halves
+//   widen(p)                LANES bfloat16 at any address
+//   even(p) odd(p)          the even or odd ones of 2·LANES bfloat16 at any address: cheaper than widen
+//   split(a, b, &e, &o)     the even and odd elements of the 2·LANES floats a, b
+//   TILE_X TILE_W           rows of x and of W in matmul's register tile
+//
+// A panel holds each group of 2·LANES elements as the even ones, then the odd ones, which is what even and odd want.
+//
+// Order of sums. An output of matmul is one vector accumulator that takes the groups of a panel in turn, even then odd,
+// and is summed at the end; so is a score of attend, over the head's elements. This is the same in every tile size, so
+// a row's bits do not depend on its neighbours. A product feeds a sum only inside madd wherever one value is computed by
+// several instances of a function, so that there is nothing for a compiler to contract in one and not in the other.
+//
+// Bounds. With few rows matmul is bound by the memory that holds W, and reads it once, in order, with prefetches a tile
+// ahead; with many it is bound by multiply-adds: a chunk of x stays in the second-level cache, a tile of it in the first.
+//
+//   naive dot products          x [1, 1024] · W        a row at a time: waits for fma and for memory
+//   TILE_W rows of W at a time                         memory-bound at 1 row
+//   TILE_X rows of x at a time                         W is widened once for all of them
+//   even/odd in place of widen                         one cheap operation for LANES weights instead of two dear ones
+//   chunks of x                                        x comes from the second-level cache
+
+#include <math.h>
+#include <string.h>
+
+#include "cpu.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
+#define GROUP (2 * LANES)
+
+enum { max_head_dim = 256, key_tile = 16, max_queries = 8 };
+
+INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// claim takes the next units [lo, hi); false at the end.
+INLINE int claim(struct queue *q, int64_t *lo, int64_t *hi) {
+  int64_t next = __atomic_fetch_add(&q->next, q->grain, __ATOMIC_RELAXED);
+  *lo = next;
+  *hi = min64(next + q->grain, q->units);
+  return *lo < *hi;
+}
+
+// load_part is the n < LANES floats at p, then zeros.
+INLINE vf load_part(const float *p, int64_t n) {
+  float lanes[LANES] = {0};
+  memcpy(lanes, p, n * sizeof(float));
+  return load(lanes);
+}
+
+// widen_part is the n < LANES bfloat16 at p, then zeros.
+INLINE vf widen_part(const char *p, int64_t n) {
+  char lanes[2 * LANES] = {0};
+  memcpy(lanes, p, 2 * n);
+  return widen(lanes);
+}
+
+// bf16 is the bfloat16 at any address.
+INLINE float bf16(const char *p) {
+  uint16_t half;
+  memcpy(&half, p, sizeof half);
+  uint32_t bits = (uint32_t)half << 16;
+  float x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+// exponential is e^x within 2 ulp for x in −87.3..88; beyond it is that of the nearer end. NaN stays NaN. The polynomial is
+// that of Cephes' expf.
+INLINE vf exponential(vf x) {
+  x = below(splat(88.0f), above(splat(-87.3f), x));
+  vf n = round_even(x * splat(1.44269504088896341f));
+  vf r = madd(n, splat(-0.693359375f), x);
+  r = madd(n, splat(2.12194440e-4f), r);
+  vf p = splat(1.9875691500e-4f);
+  p = madd(p, r, splat(1.3981999507e-3f));
+  p = madd(p, r, splat(8.3334519073e-3f));
+  p = madd(p, r, splat(4.1665795894e-2f));
+  p = madd(p, r, splat(1.6666665459e-1f));
+  p = madd(p, r, splat(5.0000001201e-1f));
+  p = madd(p, r * r, r) + splat(1.0f);
+  return p * power2(n);
+}
+
+// store_group writes the elements [at, at + GROUP) of a panel's row.
+INLINE void store_group(float *row, int64_t at, vf a, vf b) {
+  vf e, o;
+  split(a, b, &e, &o);
+  store(row + at, e);
+  store(row + at + LANES, o);
+}
+
+// load_at is the elements [at, at + LANES) of a row of cols floats, with zeros after the end.
+INLINE vf load_at(const float *row, int64_t at, int64_t cols) {
+  if (at + LANES <= cols) return load(row + at);
+  return at < cols ? load_part(row + at, cols - at) : zero();
+}
+
+// widen_at is the same of bfloat16.
+INLINE vf widen_at(const char *row, int64_t at, int64_t cols) {
+  if (at + LANES <= cols) return widen(row + 2 * at);
+  return at < cols ? widen_part(row + 2 * at, cols - at) : zero();
+}
+
+// inverse_rms is 1 / √(mean(x²) + eps).
+INLINE float inverse_rms(const float *x, int64_t cols, float eps) {
+  vf squares = zero();
+  for (int64_t i = 0; i < cols; i += LANES) {
+    vf v = load_at(x, i, cols);
+    squares = madd(v, v, squares);
+  }
+  return 1.0f / sqrtf(sum(squares) / (float)cols + eps);
+}
+
+static void norm_kernel(void *args) {
+  struct norm_args *a = args;
+  int64_t cols = a->cols;
+  for (int64_t u, hi; claim(&a->queue, &u, &hi);) {
+    for (; u < hi; u++) {
+      const float *x = a->x + (a->index ? a->index[u] : u) * cols;
+      float *out = a->out + u * a->out_stride;
+      vf scale = splat(a->norm ? inverse_rms(x, cols, a->eps) : 1.0f);
+      for (int64_t i = 0; i < cols; i += GROUP) {
+        vf v[2];
+        for (int k = 0; k < 2; k++) {
+          v[k] = load_at(x, i + k * LANES, cols);
+          if (a->norm) v[k] = v[k] * scale * widen_at(a->norm, i + k * LANES, cols);
+        }
+        store_group(out, i, v[0], v[1]);
+      }
+    }
+  }
+}
+
+static void gate_kernel(void *args) {
+  struct gate_args *a = args;
+  int64_t cols = a->cols;
+  for (int64_t u, hi; claim(&a->queue, &u, &hi);) {
+    for (; u < hi; u++) {
+      const float *gate = a->in + 2 * u * cols, *up = gate + cols;
+      for (int64_t i = 0; i < cols; i += GROUP) {
+        vf v[2];
+        for (int k = 0; k < 2; k++) {
+          vf g = load_at(gate, i + k * LANES, cols);
+          v[k] = g / (splat(1.0f) + exponential(-g)) * load_at(up, i + k * LANES, cols);
+        }
+        store_group(a->out + u * a->out_stride, i, v[0], v[1]);
+      }
+    }
+  }
+}
+
+// matmul_tile computes the products of nx rows of a panel with nw rows of W: y[r·y_cols + o]. ahead is the bytes from a
+// weight to the one to prefetch with it.
+INLINE void matmul_tile(const struct matmul_args *a, const float *x, const char *w, const char *bias, float *y,
+                        const int nx, const int nw, int64_t ahead) {
+  int64_t cols = a->cols, x_stride = a->x_stride, w_stride = 2 * cols;
+  vf acc[TILE_X][TILE_W];
+  UNROLL for (int r = 0; r < nx; r++) {
+    UNROLL for (int o = 0; o < nw; o++) acc[r][o] = zero();
+  }
+  int64_t i = 0;
+  for (; i + GROUP <= cols; i += GROUP) {
+    vf v[TILE_X];
+    UNROLL for (int r = 0; r < nx; r++) v[r] = load(x + r * x_stride + i);
+    UNROLL for (int o = 0; o < nw; o++) {
+      const char *p = w + o * w_stride + 2 * i;
+      __builtin_prefetch(p + ahead);
+      vf e = even(p);
+      UNROLL for (int r = 0; r < nx; r++) acc[r][o] = madd(e, v[r], acc[r][o]);
+    }
+    UNROLL for (int r = 0; r < nx; r++) v[r] = load(x + r * x_stride + i + LANES);
+    UNROLL for (int o = 0; o < nw; o++) {
+      vf d = odd(w + o * w_stride + 2 * i);
+      UNROLL for (int r = 0; r < nx; r++) acc[r][o] = madd(d, v[r], acc[r][o]);
+    }
+  }
+  if (i < cols) {
+    UNROLL for (int o = 0; o < nw; o++) {
+      char tail[2 * GROUP] = {0};
+      memcpy(tail, w + o * w_stride + 2 * i, 2 * (cols - i));
+      vf e = even(tail), d = odd(tail);
+      UNROLL for (int r = 0; r < nx; r++) {
+        acc[r][o] = madd(e, load(x + r * x_stride + i), acc[r][o]);
+        acc[r][o] = madd(d, load(x + r * x_stride + i + LANES), acc[r][o]);
+      }
+    }
+  }
+  UNROLL for (int r = 0; r < nx; r++) {
+    UNROLL for (int o = 0; o < nw; o++) {
+      float s = sum(acc[r][o]);
+      if (bias) s += bf16(bias + 2 * o);
+      float *out = y + r * a->y_cols + o;
+      *out = a->add ? *out + s : s;
+    }
+  }
+}
+
+// matmul_rows runs rows [lo, hi) of a part of W against nx rows of x. y is the output for row lo.
+INLINE void matmul_rows(const struct matmul_args *a, const struct matmul_part *part, const float *x, float *y,
+                        int64_t lo, int64_t hi, const int nx) {
+  int64_t w_stride = 2 * a->cols;
+  for (int64_t o = lo; o < hi;) {
+    const char *bias = part->bias ? part->bias + 2 * o : 0;
+    if (o + TILE_W <= hi) {
+      matmul_tile(a, x, part->data + o * w_stride, bias, y + (o - lo), nx, TILE_W, TILE_W * w_stride);
+      o += TILE_W;
+    } else {
+      matmul_tile(a, x, part->data + o * w_stride, bias, y + (o - lo), nx, 1, w_stride);
+      o++;
+    }
+  }
+}
+
+#define MATMUL_ROWS(n)                                                                                      \
+  static __attribute__((noinline)) void matmul_rows_##n(const struct matmul_args *a,                        \
+                                                        const struct matmul_part *part, const float *x,     \
+                                                        float *y, int64_t lo, int64_t hi) {                 \
+    matmul_rows(a, part, x, y, lo, hi, n);                                                                  \
+  }
+
+MATMUL_ROWS(1)
+MATMUL_ROWS(2)
+#if TILE_X > 2
+MATMUL_ROWS(3)
+#endif
+#if TILE_X > 3
+MATMUL_ROWS(4)
+MATMUL_ROWS(5)
+MATMUL_ROWS(6)
+#endif
+
+typedef void rows_function(const struct matmul_args *, const struct matmul_part *, const float *, float *, int64_t,
+                           int64_t);
+
+static rows_function *const matmul_rows_of[] = {
+    0, matmul_rows_1, matmul_rows_2,
+#if TILE_X > 2
+    matmul_rows_3,
+#endif
+#if TILE_X > 3
+    matmul_rows_4, matmul_rows_5, matmul_rows_6,
+#endif
+};
+
+static void matmul_kernel(void *args) {
+  struct matmul_args *a = args;
+  for (int64_t u, hi; claim(&a->queue, &u, &hi);) {
+    for (; u < hi; u++) {
+      int64_t row = u / a->blocks * a->chunk_rows, rows = min64(row + a->chunk_rows, a->rows);
+      int64_t first = u % a->blocks * a->block_rows, end = min64(first + a->block_rows, a->y_cols);
+      int64_t start = 0;  // column of y where the part begins
+      for (const struct matmul_part *p = a->parts; p < a->parts + a->part_count; start += p++->rows) {
+        int64_t lo = max64(first - start, 0), last = min64(end - start, p->rows);
+        if (lo >= last) continue;
+        for (int64_t r = row; r < rows; r += TILE_X) {
+          matmul_rows_of[min64(TILE_X, rows - r)](a, p, a->x + r * a->x_stride, a->y + r * a->y_cols + start + lo,
+                                                  lo, last);
+        }
+      }
+    }
+  }
+}
+
+// rotate_pairs turns the pairs (x[i], x[i+half]) by the angles of a row of the rope table.
+INLINE void rotate_pairs(float *out, const float *x, const float *cos, const float *sin, int64_t half) {
+  for (int64_t i = 0; i < half; i++) {
+    float p = x[i], q = x[i + half];
+    out[i] = p * cos[i] - q * sin[i];
+    out[i + half] = q * cos[i] + p * sin[i];
+  }
+}
+
+// rotate_head normalizes a head where there is a norm, and turns it.
+INLINE void rotate_head(float *x, const char *norm, float eps, const float *rope, int64_t dim) {
+  if (norm) {
+    float scale = inverse_rms(x, dim, eps);
+    for (int64_t i = 0; i < dim; i++) x[i] = x[i] * scale * bf16(norm + 2 * i);
+  }
+  rotate_pairs(x, x, rope, rope + dim / 2, dim / 2);
+}
+
+// store_bf16 rounds to the nearest bfloat16, ties to even; NaN stays NaN.
+INLINE void store_bf16(uint16_t *out, const float *x, int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    uint32_t bits;
+    memcpy(&bits, x + i, sizeof bits);
+    uint32_t rounded = bits + 0x7fff + (bits >> 16 & 1);
+    out[i] = ((bits & 0x7fffffff) > 0x7f800000 ? bits | 1 << 22 : rounded) >> 16;
+  }
+}
+
+static void rotate_kernel(void *args) {
+  struct rotate_args *a = args;
+  const struct kv_args *kv = &a->kv;
+  int64_t dim = a->head_dim;
+  for (int64_t u, hi; claim(&a->queue, &u, &hi);) {
+    for (; u < hi; u++) {
+      float *q = a->qkv + u * (a->heads + 2 * a->kv_heads) * dim;
+      float *k = q + a->heads * dim, *v = k + a->kv_heads * dim;
+      const float *rope = a->rope + a->positions[u] * dim;
+      for (int64_t h = 0; h < a->heads; h++) rotate_head(q + h * dim, a->q_norm, a->eps, rope, dim);
+      for (int64_t h = 0; h < a->kv_heads; h++) rotate_head(k + h * dim, a->k_norm, a->eps, rope, dim);
+      char *slot = kv->base + a->slots[u] / kv->block_tokens * kv->block_stride +
+                   a->slots[u] % kv->block_tokens * kv->token_stride;
+      int64_t n = a->kv_heads * dim;
+      if (kv->float32s) {
+        memcpy(slot, k, n * sizeof(float));
+        memcpy(slot + kv->v_offset, v, n * sizeof(float));
+      } else {
+        store_bf16((uint16_t *)slot, k, n);
+        store_bf16((uint16_t *)(slot + kv->v_offset), v, n);
+      }
+    }
+  }
+}
+
+static void maxima_kernel(void *args) {
+  struct sample_args *a = args;
+  for (int64_t u, hi; claim(&a->queue, &u, &hi);) {
+    for (; u < hi; u++) {
+      int64_t first = u % a->chunks * a->chunk_len, n = min64(a->chunk_len, a->vocab - first);
+      const float *x = a->logits + u / a->chunks * a->vocab + first;
+      vf top = splat(x[0]), nothing = zero();  // x − x is not zero for NaN and infinity
+      int64_t i = 0;
+      for (; i + LANES <= n; i += LANES) {
+        vf v = load(x + i);
+        top = above(v, top);
+        nothing = nothing + (v - v);
+      }
+      float lanes[LANES], rest = sum(nothing);
+      store(lanes, top);
+      for (; i < n; i++) {
+        lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
+        rest += x[i] - x[i];
+      }
+      float value = lanes[0];
+      for (int k = 1; k < LANES; k++) value = lanes[k] > value ? lanes[k] : value;
+      a->maxima[u] = (struct chunk_max){value, rest == 0};
+    }
+  }
+}
+
+// add_exponentials adds e^((x[i] − top) / temperature) for the first n of LANES elements to sums.
+INLINE void add_exponentials(double *sums, vf x, vf top, vf temperature, int64_t n) {
+  float lanes[LANES];
+  store(lanes, exponential((x - top) / temperature));
+  for (int64_t k = 0; k < n; k++) sums[k] += lanes[k];
+}
+
+static void sums_kernel(void *args) {
+  struct sample_args *a = args;
+  for (int64_t u, hi; claim(&a->queue, &u, &hi);) {
+    for (; u < hi; u++) {
+      int64_t row = u / a->chunks, first = u % a->chunks * a->chunk_len, n = min64(a->chunk_len, a->vocab - first);
+      const float *x = a->logits + row * a->vocab + first;
+      double *out[2] = {&a->sums[u].plain, &a->sums[u].tempered};
+      float temperatures[2] = {1.0f, a->params[row].temperature};
+      for (int t = 0; t < 2; t++) {
+        double sums[LANES] = {0};
+        vf top = splat(a->row_max[row]), temperature = splat(temperatures[t]);
+        int64_t i = 0;
+        if (temperatures[t] > 0) {
+          for (; i + LANES <= n; i += LANES) add_exponentials(sums, load(x + i), top, temperature, LANES);
+          if (i < n) add_exponentials(sums, load_part(x + i, n - i), top, temperature, n - i);
+        }
+        double total = 0;
+        for (int k = 0; k < LANES; k++) total += sums[k];
+        *out[t] = total;
+      }
+    }
+  }
+}
+
+#include "cpu_attend.h"
+
+#define KERNEL_SET {norm_kernel, gate_kernel, matmul_kernel, rotate_kernel, attend_kernel, maxima_kernel, sums_kernel}

@@ -1,0 +1,78 @@
+//go:build cgo && !windows
+
+// The vector of cpu_kernels.h in the vector extensions of GCC and Clang: 4 lanes, whatever the processor. There is no
+// fused multiply-add here but where every processor of the family has one.
+
+#include <stdint.h>
+#include <string.h>
+
+#define LANES 4
+#define TILE_X 2
+#define TILE_W 4
+#define VALUES 2
+#define V static inline __attribute__((always_inline))
+
+typedef float vf __attribute__((vector_size(16)));
+typedef uint32_t vu __attribute__((vector_size(16)));
+
+V vf load(const float *p) {
+  vf v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+
+V void store(float *p, vf v) { memcpy(p, &v, sizeof v); }
+V vf splat(float x) { return (vf){x, x, x, x}; }
+V vf zero(void) { return splat(0); }
+
+#if defined(__aarch64__)
+#include <arm_neon.h>
+V vf madd(vf a, vf b, vf c) { return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+#else
+V vf madd(vf a, vf b, vf c) { return a * b + c; }
+#endif
+
+// choose is a where the mask is set, else b.
+V vf choose(vu mask, vf a, vf b) { return (vf)((mask & (vu)a) | (~mask & (vu)b)); }
+V vf above(vf a, vf b) { return choose((vu)(a > b), a, b); }
+V vf below(vf a, vf b) { return choose((vu)(a < b), a, b); }
+
+// round_even adds and takes away 1.5 · 2^23, which leaves no bits for fractions.
+V vf round_even(vf v) {
+  vf big = v + splat(12582912.0f);
+  return big - splat(12582912.0f);
+}
+
+V vf power2(vf n) {
+  vf sum = n + splat(12582912.0f + 127.0f);  // the low bits are n + 127
+  return (vf)((vu)sum << 23);
+}
+
+V float sum(vf v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+
+V vf even(const char *p) {
+  vu pairs;
+  memcpy(&pairs, p, sizeof pairs);
+  return (vf)(pairs << 16);
+}
+
+V vf odd(const char *p) {
+  vu pairs;
+  memcpy(&pairs, p, sizeof pairs);
+  return (vf)(pairs & 0xffff0000);
+}
+
+V vf widen(const char *p) {
+  uint16_t h[LANES];
+  memcpy(h, p, sizeof h);
+  return (vf)((vu){h[0], h[1], h[2], h[3]} << 16);
+}
+
+V void split(vf a, vf b, vf *e, vf *o) {
+  *e = (vf){a[0], a[2], b[0], b[2]};
+  *o = (vf){a[1], a[3], b[1], b[3]};
+}
+
+#include "cpu_kernels.h"
+
+const struct kernel_set quire_portable = KERNEL_SET;

@@ -1,0 +1,21 @@
+//go:build cgo && !windows
+
+package kernels
+
+// #include "cpu.h"
+import "C"
+
+import features "golang.org/x/sys/cpu"
+
+// vectorSets are the sets beside "portable" that this CPU, and its operating system, can run.
+func vectorSets() []kernelSet {
+	var sets []kernelSet
+	x := &features.X86
+	if x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512BF16 {
+		sets = append(sets, newSet("avx512bf16", &C.quire_avx512bf16))
+	}
+	if x.HasAVX2 && x.HasFMA {
+		sets = append(sets, newSet("avx2", &C.quire_avx2))
+	}
+	return sets
+}
