@@ -119,7 +119,7 @@ func (e *encoder) word(word string) {
 // merge appends the tokens of a word.
 func (e *encoder) merge(dst []int32, word string) []int32 {
 	if e.ignoreMerges {
-		if id := e.vocab.find(word); e.vocab.kind(id) == kindBytes {
+		if id := e.vocab.find(word); id >= 0 {
 			return append(dst, id)
 		}
 	}

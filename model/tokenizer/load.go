@@ -76,7 +76,7 @@ func (t *Tokenizer) setVocabulary(f *file) error {
 		case !utf8.ValidString(raw):
 			return fmt.Errorf("token %q is not valid UTF-8", raw)
 		}
-		return v.addOther(id, raw, kindRaw)
+		return v.addText(id, raw)
 	})
 	if err == nil {
 		err = v.index()

@@ -77,7 +77,7 @@ type group struct {
 func (g *group) next() {
 	g.textStart = g.textEnd
 	for i, r := range g.text[g.textStart:] {
-		if i > 0 && (!g.nfc || norm.NFC.PropertiesString(string(r)).BoundaryBefore()) {
+		if i > 0 && (!g.nfc || norm.NFC.PropertiesString(string(r)).BoundaryBefore() || isNewMark(r)) {
 			g.textEnd = g.textStart + i
 			break
 		}

@@ -41,7 +41,7 @@ func (t *Tokenizer) ID(token string) (int32, bool) { return t.vocab.id(token) }
 func (t *Tokenizer) Token(id int32) (string, bool) { return t.vocab.spelling(id) }
 
 // IsSpecial tells whether the id is that of an added token marked as special, which DecodeOptions.SkipSpecial drops.
-func (t *Tokenizer) IsSpecial(id int32) bool { return t.vocab.kind(id) == kindSpecial }
+func (t *Tokenizer) IsSpecial(id int32) bool { return t.vocab.isSpecial(id) }
 
 // BOS returns the token that begins a text: tokenizer_config.json's bos_token, or else the one that tokenizer.json
 // itself puts there. Qwen has none.

@@ -13,15 +13,15 @@ const (
 	maxArenaBytes = 1<<32 - 1 // offsets are 32 bits wide
 )
 
-// kind says what an id stands for.
+// kind says how a token is spelled in tokenizer.json.
 type kind uint8
 
 const (
-	kindAbsent  kind = iota // no token
-	kindBytes               // an ordinary token: the bytes that its spelling stands for
-	kindRaw                 // an ordinary token whose spelling stands for no bytes: no text becomes it, and it decodes to its spelling
-	kindAdded               // an added token: its text as it is
-	kindSpecial             // an added token marked as special
+	kindAbsent kind = iota // no token has the id
+	kindBytes              // in runes that stand for bytes
+	kindText               // as it is: added tokens, and ordinary ones that no text becomes since they stand for no bytes
+
+	special kind = 1 << 7 // set with one of the above in an added token that is marked as special
 )
 
 // place is where a token's bytes lie in the arena.
@@ -32,7 +32,7 @@ type vocabulary struct {
 	arena  strings.Builder  // only grows, so that what String has returned stays valid
 	places []place          // by id
 	kinds  []kind           // by id
-	others map[string]int32 // kinds other than kindBytes, by their spelling
+	others map[string]int32 // those of kindText, by their spelling
 	bytes  [256]int32       // the tokens of single bytes
 
 	// An open-addressed hash table of the tokens of kindBytes: id+1 in the lower 21 bits, then 11 bits of the hash.
@@ -51,7 +51,11 @@ func (v *vocabulary) kind(id int32) kind {
 	if uint(id) >= uint(len(v.kinds)) {
 		return kindAbsent
 	}
-	return v.kinds[id]
+	return v.kinds[id] &^ special
+}
+
+func (v *vocabulary) isSpecial(id int32) bool {
+	return uint(id) < uint(len(v.kinds)) && v.kinds[id]&special != 0
 }
 
 // text returns the bytes that the token decodes to, which need not be valid UTF-8; none if there is no such token.
@@ -163,43 +167,39 @@ func (v *vocabulary) addBytes(id int, bytes []byte) error {
 	return nil
 }
 
-// addOther adds a token of any other kind by its spelling.
-func (v *vocabulary) addOther(id int, text string, k kind) error {
+// addText adds a token of kindText.
+func (v *vocabulary) addText(id int, text string) error {
 	if err := v.claim(id); err != nil {
 		return err
 	}
 	if have, ok := v.others[text]; ok {
 		return fmt.Errorf("tokenizer: token %q has the ids %d and %d", text, have, id)
 	}
-	v.set(id, text, k)
-	return nil
-}
-
-// addAdded adds an added token, or makes one of a token that the vocabulary has.
-func (v *vocabulary) addAdded(id int, text string, special bool) error {
-	k := kindAdded
-	if special {
-		k = kindSpecial
-	}
-	have, ok := v.id(text)
-	switch {
-	case !ok:
-		return v.addOther(id, text, k)
-	case int(have) != id:
-		return fmt.Errorf("tokenizer: added token %q has id %d, but the vocabulary gives it %d", text, id, have)
-	}
-	v.set(id, text, k)
-	return nil
-}
-
-func (v *vocabulary) set(id int, text string, k kind) {
 	v.places[id] = place{uint32(v.arena.Len()), uint32(len(text))}
-	v.kinds[id] = k
+	v.kinds[id] = kindText
 	v.arena.WriteString(text)
 	if v.others == nil {
 		v.others = map[string]int32{}
 	}
 	v.others[strings.Clone(text)] = int32(id)
+	return nil
+}
+
+// addAdded adds an added token, which the vocabulary may have already.
+func (v *vocabulary) addAdded(id int, text string, isSpecial bool) error {
+	have, ok := v.id(text)
+	switch {
+	case !ok:
+		if err := v.addText(id, text); err != nil {
+			return err
+		}
+	case int(have) != id:
+		return fmt.Errorf("tokenizer: added token %q has id %d, but the vocabulary gives it %d", text, id, have)
+	}
+	if isSpecial {
+		v.kinds[id] |= special
+	}
+	return nil
 }
 
 // claim makes room for a token.

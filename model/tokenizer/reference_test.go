@@ -1,55 +1,43 @@
 package tokenizer
 
 import (
-	"compress/gzip"
 	"encoding/json"
-	"io"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-// tiny loads the tokenizer in testdata, that of the built-in model.
-func tiny(t testing.TB) *Tokenizer {
-	t.Helper()
-	tok, err := Load(os.DirFS("testdata"))
+// TestReferenceCases compares with what the reference made of some hundred awkward texts with four tokenizers: tiny's,
+// tiny's in the manner of Llama 3, tiny's with added tokens of every sort, and Qwen3's.
+func TestReferenceCases(t *testing.T) {
+	data, err := os.ReadFile("testdata/reference.json")
 	require.NoError(t, err)
-	return tok
-}
-
-// sharedFile returns the path of a file that is too large for the repository.
-func sharedFile(t testing.TB, path ...string) string {
-	t.Helper()
-	root := os.Getenv("QUIRE_TESTDATA")
-	if root == "" {
-		t.Skip("needs Qwen3's tokenizer and its vectors: set QUIRE_TESTDATA to the folder that has tokenizers/qwen3")
+	var reference struct {
+		Variants map[string]map[string]any // by name: what to change in tiny's tokenizer.json
+		Cases    []struct {
+			Text string
+			IDs  map[string][]int32
+		}
 	}
-	name := filepath.Join(append([]string{root}, path...)...)
-	_, err := os.Stat(name)
-	require.NoError(t, err, "QUIRE_TESTDATA is set, but a file is missing")
-	return name
-}
+	require.NoError(t, json.Unmarshal(data, &reference))
+	require.Greater(t, len(reference.Cases), 400)
 
-// qwen3 loads Qwen3's tokenizer.
-func qwen3(t testing.TB) *Tokenizer {
-	t.Helper()
-	tok, err := Load(os.DirFS(filepath.Dir(sharedFile(t, "tokenizers", "qwen3", "tokenizer.json"))))
-	require.NoError(t, err)
-	return tok
-}
-
-func readGzip(t testing.TB, name string) []byte {
-	t.Helper()
-	f, err := os.Open(name)
-	require.NoError(t, err)
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	require.NoError(t, err)
-	data, err := io.ReadAll(z)
-	require.NoError(t, err)
-	return data
+	compare := func(name string, tok *Tokenizer) {
+		for _, c := range reference.Cases {
+			got := tok.EncodeWith([]int32{}, c.Text, EncodeOptions{AddBOS: true})
+			require.Equal(t, c.IDs[name], got, "%s: %+q", name, c.Text)
+			ids, _ := tok.EncodeOffsets(c.Text, EncodeOptions{AddBOS: true})
+			require.Equal(t, got, append([]int32{}, ids...), "%s: %+q, with offsets", name, c.Text)
+		}
+	}
+	compare("tiny", tiny(t))
+	for name, change := range reference.Variants {
+		tok, err := Parse(edited(t, change), nil)
+		require.NoError(t, err, name)
+		compare(name, tok)
+	}
+	t.Run("qwen3", func(t *testing.T) { compare("qwen3", qwen3(t)) })
 }
 
 func TestReferenceVectors(t *testing.T) {
