@@ -31,15 +31,19 @@ type Options struct {
 	// KV is the element type of the cache. Default: bfloat16.
 	KV kernels.KVType
 
-	// MaxContext is the longest sequence, prompt and output together. 0: the model's own limit.
+	// MaxContext is the longest sequence, prompt and output together. 0: the model's own limit, or what the cache holds if
+	// that is less.
 	MaxContext int
-	// MaxSequences run at once. Default 64.
+	// MaxSequences run at once. Default 64, or StepTokens if that is less.
 	MaxSequences int
-	// StepTokens is the most tokens computed in one step. Default 512.
+	// StepTokens is the most tokens computed in one step, at least MaxSequences. Default 512, or MaxSequences if that is
+	// more. A long prompt is computed in several steps.
 	StepTokens int
-	// QueueRequests is the most requests that wait. Default 1024. A full queue fails with ErrOverloaded.
+	// QueueRequests is the most requests that wait while MaxSequences run. Default 1024. Beyond that ErrOverloaded.
 	QueueRequests int
 
+	// Observer is told of every step.
+	Observer Observer
 	// Log receives one line for each thing a user should know (weights rounded, memory planned). Nil: nothing.
 	Log func(line string)
 	// CheckInvariants verifies the cache's books after every step and fails the engine if they are wrong. Tests set it.

@@ -60,8 +60,9 @@ type Token struct {
 	Argmax  int32          // the model's most likely token here
 	Logprob float32        // natural log of the probability of ID
 	Top     []TokenLogprob // Request.Logprobs of them, most likely first
+	At      time.Time      // when the step that sampled it was done
 
-	Finish FinishReason // set on the last event only
+	Finish FinishReason // set on the last event only, unless it comes with an error
 	// Result is set on the last event only.
 	Result *Result
 }
@@ -84,15 +85,17 @@ const (
 
 // Result sums a finished request up.
 type Result struct {
-	Tokens []int32 // all generated, the ending token included
-	Text   string  // what was streamed, in one piece
+	Tokens []int32     // all generated, the ending token included
+	At     []time.Time // when each of Tokens was sampled
+	Text   string      // what was streamed, in one piece
 	Finish FinishReason
+	Err    error // why the request failed; nil where Finish is set
 	Usage  Usage
 	// Prompt holds, for every prompt token from the second on, its log-probability given those before it, if asked for;
 	// Prompt[0] is zero.
 	Prompt []PromptLogprob
-	// LastTop are the most likely tokens after the prompt, if asked for.
-	Exact bool // the cache reused nothing but exact keys and values
+	// Exact says that the rows of this request saw nothing but their whole past, as it was written.
+	Exact bool
 }
 
 // PromptLogprob is what the model thought of one prompt token.
@@ -105,7 +108,7 @@ type PromptLogprob struct {
 // Usage counts a request's tokens and time.
 type Usage struct {
 	PromptTokens     int
-	CachedTokens     int // of the prompt, not computed for this request
+	CachedTokens     int // of the prompt, not computed for this request; counted by what was computed
 	CompletionTokens int
 	Preemptions      int           // times the request lost its blocks and was computed again
 	Queue            time.Duration // from acceptance to admission

@@ -1,0 +1,265 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/quire-llm/quire/kernels"
+	"github.com/quire-llm/quire/kvcache"
+)
+
+// fakeVocab is the vocabulary of the fake model; fakeEOS ends its texts.
+const (
+	fakeVocab = 60
+	fakeEOS   = 59
+)
+
+// fakeRunner is a model whose next token is a hash of all tokens that a row sees in the cache. A wrong block, a stale one,
+// a wrong position or a row that runs before its past was written changes every token after it.
+type fakeRunner struct {
+	blockTokens int
+	cells       []fakeCell // [slots] the cache memory
+	rows        []fakeRow  // of the step being built
+	total       atomic.Int64
+
+	beforeRun func() error            // called by run, if set
+	broken    func(past []int32) bool // rows with this past get a non-finite logit, if set
+	copies    [][2]kvcache.BlockID    // blocks copied
+	steps     [][]int                 // rows of each add, for each step
+}
+
+// fakeCell is what a token leaves in the cache.
+type fakeCell struct {
+	token int32
+	pos   int
+}
+
+// fakeRow is a row and the slots and positions that it sees, its own last.
+type fakeRow struct {
+	token int32
+	past  []fakeSlot
+}
+
+type fakeSlot struct{ slot, pos int }
+
+func newFakeRunner(blocks, blockTokens int) *fakeRunner {
+	f := &fakeRunner{blockTokens: blockTokens, cells: make([]fakeCell, (blocks+1)*blockTokens)}
+	for i := range f.cells {
+		f.cells[i] = fakeCell{-1, -1}
+	}
+	return f
+}
+
+func (f *fakeRunner) begin() {
+	f.rows = f.rows[:0]
+	f.steps = append(f.steps, nil)
+}
+
+func (f *fakeRunner) add(tokens []int32, view []kvcache.Segment) error {
+	var all []fakeSlot
+	for _, s := range view {
+		for i := range s.Len {
+			at := s.Off + i
+			all = append(all, fakeSlot{int(s.Blocks[at/f.blockTokens])*f.blockTokens + at%f.blockTokens, s.Pos + i})
+		}
+	}
+	first := len(all) - len(tokens)
+	for i, t := range tokens {
+		f.rows = append(f.rows, fakeRow{t, all[:first+i+1]})
+	}
+	last := len(f.steps) - 1
+	f.steps[last] = append(f.steps[last], len(tokens))
+	return nil
+}
+
+func (f *fakeRunner) run(q *questions) error {
+	if f.beforeRun != nil {
+		if err := f.beforeRun(); err != nil {
+			return err
+		}
+	}
+	written := map[int]bool{}
+	for _, r := range f.rows {
+		own := r.past[len(r.past)-1]
+		if written[own.slot] || own.slot < f.blockTokens {
+			return fmt.Errorf("slot %d is written twice in a step, or is the null block's", own.slot)
+		}
+		written[own.slot] = true
+		f.cells[own.slot] = fakeCell{r.token, own.pos}
+	}
+	f.total.Add(int64(len(f.rows)))
+	for i, row := range q.rows {
+		past := make([]int32, 0, len(f.rows[row].past))
+		for at, s := range f.rows[row].past {
+			if s.pos != at || f.cells[s.slot].pos != s.pos {
+				return fmt.Errorf("row %d sees position %d at %d, written for %d", row, s.pos, at, f.cells[s.slot].pos)
+			}
+			past = append(past, f.cells[s.slot].token)
+		}
+		q.out[i] = fakeSample(past, q.params[i])
+		if f.broken != nil && f.broken(past) {
+			q.out[i].Finite = 0
+		}
+		for k := range q.topN {
+			q.topTokens[i*q.topN+k] = (q.out[i].Argmax + int32(k)) % fakeVocab
+			q.topLogits[i*q.topN+k] = -float32(k)
+		}
+	}
+	return nil
+}
+
+func (f *fakeRunner) copyBlock(from, to kvcache.BlockID) error {
+	f.copies = append(f.copies, [2]kvcache.BlockID{from, to})
+	n := kvcache.BlockID(f.blockTokens)
+	copy(f.cells[to*n:(to+1)*n], f.cells[from*n:(from+1)*n])
+	return nil
+}
+
+func (f *fakeRunner) computed() int64 { return f.total.Load() }
+
+// fakeSample is the fake model's answer to a past.
+func fakeSample(past []int32, p kernels.SampleRow) kernels.SampleOut {
+	h := uint64(14695981039346656037) // FNV-1a
+	mix := func(n uint64) { h = (h ^ n) * 1099511628211 }
+	for _, t := range past {
+		mix(uint64(t))
+	}
+	out := kernels.SampleOut{Argmax: int32(h >> 20 % fakeVocab), Logit: -float32(h >> 20 % 97), LogSumExp: 1, Finite: 1}
+	switch {
+	case p.Want >= 0:
+		out.Token = p.Want
+	case p.Temperature > 0:
+		mix(p.Seed)
+		mix(p.Counter)
+		out.Token = int32(h >> 20 % fakeVocab)
+	default:
+		out.Token = out.Argmax
+	}
+	return out
+}
+
+// fakeContinue is what an engine must answer to a request of tokens: computed with no engine.
+func fakeContinue(r Request, context int) (tokens []int32, finish FinishReason) {
+	all := slices.Clone(r.Tokens)
+	limit := len(all) + r.MaxTokens
+	if r.MaxTokens == 0 {
+		limit = context
+	}
+	var text strings.Builder
+	for {
+		next := fakeSample(all, kernels.SampleRow{
+			Want: -1, Temperature: float32(r.Sampling.Temperature), Seed: r.Sampling.Seed, Counter: uint64(len(all)),
+		}).Token
+		all = append(all, next)
+		tokens = all[len(r.Tokens):]
+		ended := slices.Contains(r.StopTokens, next) || next == fakeEOS && !r.IgnoreEOS
+		if !ended {
+			text.WriteString(fakeText(next))
+		}
+		for _, s := range r.Stop {
+			ended = ended || strings.Contains(text.String(), s)
+		}
+		switch {
+		case ended:
+			return tokens, FinishStop
+		case len(all) == limit:
+			return tokens, FinishLength
+		}
+	}
+}
+
+// fakeText is a token as text: letters, some of them two bytes long.
+func fakeText(token int32) string {
+	return string([]rune("abcdefghijklmnopqrstuvwxyzäöü")[token%29])
+}
+
+// fakeCodec is the fake model's text: a letter a token.
+type fakeCodec struct{}
+
+func (fakeCodec) encode(dst []int32, text string, first bool) []int32 {
+	for _, b := range []byte(text) {
+		dst = append(dst, int32(b)%fakeVocab)
+	}
+	return dst
+}
+
+func (fakeCodec) decoder() decoder { return fakeDecoder{} }
+
+func (fakeCodec) render(messages []Message) (string, error) {
+	if messages[0].Role == "nobody" {
+		return "", errors.New("no such role")
+	}
+	return fmt.Sprint(messages), nil
+}
+
+type fakeDecoder struct{}
+
+func (fakeDecoder) Next(token int32) string { return fakeText(token) }
+func (fakeDecoder) Flush() string           { return "" }
+
+// fakeOptions are the sizes of an engine over a fakeRunner.
+type fakeOptions struct {
+	blocks, blockTokens, sequences, stepTokens, queue, context int
+	cache                                                      kvcache.Strategy
+}
+
+func (o fakeOptions) scheduler(t testing.TB) (*scheduler, *fakeRunner) {
+	if o.cache == nil {
+		o.cache = kvcache.Standard{}
+	}
+	pool, err := kvcache.NewPool(o.blocks, o.blockTokens)
+	require.NoError(t, err)
+	manager, err := o.cache.NewManager(pool, kvcache.Geometry{
+		BlockTokens: o.blockTokens, BytesPerToken: 8, MaxTokens: o.context, AnyPosition: true,
+	})
+	require.NoError(t, err)
+	runner := newFakeRunner(o.blocks, o.blockTokens)
+	return &scheduler{
+		limits:  limits{sequences: o.sequences, stepTokens: o.stepTokens, blockTokens: o.blockTokens},
+		manager: manager, pool: pool, runner: runner, name: o.cache.Name(),
+	}, runner
+}
+
+// engine starts an engine over the fake runner, with its books checked after every step. It is closed with the test.
+func (o fakeOptions) engine(t testing.TB) (*Engine, *fakeRunner) {
+	s, runner := o.scheduler(t)
+	e := &Engine{
+		core:   newCore(s, o.queue),
+		intake: &intake{text: fakeCodec{}, vocab: fakeVocab, context: o.context, eos: []int32{fakeEOS}},
+		info:   Info{Memory: MemoryPlan{KVBytesPerToken: 8, BlockTokens: o.blockTokens, Blocks: o.blocks}},
+	}
+	e.core.check = true
+	t.Cleanup(func() { e.Close() })
+	return e, runner
+}
+
+func (o fakeOptions) start(t testing.TB) (*Engine, *fakeRunner) {
+	e, runner := o.engine(t)
+	e.core.start()
+	return e, runner
+}
+
+// collect ranges over an answer to its end.
+func collect(e *Engine, r Request) (tokens []Token, err error) {
+	for tok, e := range e.Generate(context.Background(), r) {
+		tokens, err = append(tokens, tok), e
+	}
+	return tokens, err
+}
+
+// randomTokens are n ordinary tokens of the fake model.
+func randomTokens(rng *rand.Rand, n int) []int32 {
+	tokens := make([]int32, n)
+	for i := range tokens {
+		tokens[i] = rng.Int32N(fakeVocab)
+	}
+	return tokens
+}

@@ -1,0 +1,162 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// maxTops is the most likely tokens that a request may ask for at each position.
+const maxTops = 64
+
+// intake turns requests into sequences. Any number of goroutines may use it.
+type intake struct {
+	text    codec
+	vocab   int
+	context int
+	eos     []int32
+}
+
+// codec is the model's side of text.
+type codec interface {
+	// encode appends the tokens of text to dst; first says that it begins the sequence.
+	encode(dst []int32, text string, first bool) []int32
+	// decoder returns a decoder for one answer.
+	decoder() decoder
+	// render lays out a chat and asks for the answer.
+	render(messages []Message) (string, error)
+}
+
+// sequence validates a request and tokenizes it, in the caller's goroutine. The result shares nothing with the request.
+func (in *intake) sequence(r *Request) (*sequence, error) {
+	if problems := in.problems(r); len(problems) > 0 {
+		return nil, fmt.Errorf("%w: %s", ErrInvalid, strings.Join(problems, "; "))
+	}
+	tokens, chunks, err := in.prompt(r)
+	if err != nil {
+		return nil, err
+	}
+	if len(tokens) == 0 {
+		return nil, fmt.Errorf("%w: the prompt is empty", ErrInvalid)
+	}
+	output := max(r.MaxTokens, len(r.Force))
+	if most := in.context - len(tokens); output > most || most < 1 {
+		return nil, &ContextLengthError{PromptTokens: len(tokens), MaxTokens: max(output, 1), Context: in.context}
+	} else if output == 0 {
+		output = most
+	}
+	seq := &sequence{
+		accepted: time.Now(),
+		answer:   newAnswer(in.text.decoder(), slices.Clone(r.Stop)),
+		tokens:   tokens,
+		prompt:   len(tokens),
+		limit:    len(tokens) + output,
+		chunks:   chunks,
+		salt:     r.Salt,
+		ends:     slices.Clone(r.StopTokens),
+		samples:  r.Sampling,
+		tops:     r.Logprobs,
+		cached:   -1,
+	}
+	if !r.IgnoreEOS {
+		seq.ends = append(seq.ends, in.eos...)
+	}
+	if len(r.Force) > 0 {
+		seq.force = slices.Clone(r.Force)
+		seq.answer.stops = stopMatcher{}
+	}
+	if r.PromptLogprobs {
+		seq.promptProbs = make([]PromptLogprob, len(tokens))
+		for i := 1; i < len(tokens); i++ {
+			seq.promptProbs[i].Argmax = -1
+		}
+		seq.promptUnknown = len(tokens) - 1
+	}
+	return seq, nil
+}
+
+// problems names every field that is wrong.
+func (in *intake) problems(r *Request) []string {
+	var found []string
+	wrong := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+
+	kinds := 0
+	for _, set := range []bool{r.Prompt != "", len(r.Messages) > 0, len(r.Tokens) > 0, len(r.Chunks) > 0} {
+		if set {
+			kinds++
+		}
+	}
+	if kinds != 1 {
+		wrong("exactly one of Prompt, Messages, Tokens and Chunks must be set, not %d", kinds)
+	}
+	in.checkTokens(wrong, "Tokens", r.Tokens)
+	for i, c := range r.Chunks {
+		if (c.Text != "") == (len(c.Tokens) > 0) {
+			wrong("Chunks[%d] must have either Text or Tokens", i)
+		}
+		in.checkTokens(wrong, fmt.Sprintf("Chunks[%d].Tokens", i), c.Tokens)
+	}
+	in.checkTokens(wrong, "StopTokens", r.StopTokens)
+	in.checkTokens(wrong, "Force", r.Force)
+	for i, s := range r.Stop {
+		if s == "" || !utf8.ValidString(s) {
+			wrong("Stop[%d] must be text that is not empty, not %q", i, s)
+		}
+	}
+	if t := r.Sampling.Temperature; !(t >= 0) || math.IsInf(t, 0) {
+		wrong("Sampling.Temperature must be 0 or more, not %v", t)
+	}
+	if r.MaxTokens < 0 {
+		wrong("MaxTokens must be 0 or more, not %d", r.MaxTokens)
+	}
+	if len(r.Force) > 0 && r.MaxTokens != 0 && r.MaxTokens != len(r.Force) {
+		wrong("MaxTokens must be 0 or the %d tokens of Force, not %d", len(r.Force), r.MaxTokens)
+	}
+	if r.Logprobs < 0 || r.Logprobs > min(maxTops, in.vocab) {
+		wrong("Logprobs must be 0 to %d, not %d", min(maxTops, in.vocab), r.Logprobs)
+	}
+	return found
+}
+
+// checkTokens reports the first token of a field that the model does not have.
+func (in *intake) checkTokens(wrong func(string, ...any), field string, tokens []int32) {
+	for i, id := range tokens {
+		if id < 0 || int(id) >= in.vocab {
+			wrong("%s[%d] is %d, outside the vocabulary of %d tokens", field, i, id, in.vocab)
+			return
+		}
+	}
+}
+
+// prompt is the request's prompt as tokens, and where its chunks end.
+func (in *intake) prompt(r *Request) (tokens []int32, chunks []int, err error) {
+	switch {
+	case len(r.Tokens) > 0:
+		return slices.Clone(r.Tokens), nil, nil
+	case len(r.Chunks) > 0:
+		for i, c := range r.Chunks {
+			if c.Text != "" {
+				tokens = in.text.encode(tokens, c.Text, i == 0)
+			} else {
+				tokens = append(tokens, c.Tokens...)
+			}
+			chunks = append(chunks, len(tokens))
+		}
+		return tokens, chunks, nil
+	case len(r.Messages) > 0:
+		text, err := in.text.render(r.Messages)
+		switch {
+		case errors.Is(err, errors.ErrUnsupported):
+			return nil, nil, err
+		case err != nil:
+			return nil, nil, fmt.Errorf("%w: Messages: %w", ErrInvalid, err)
+		}
+		return in.text.encode(nil, text, false), nil, nil
+	default:
+		return in.text.encode(nil, r.Prompt, true), nil, nil
+	}
+}

@@ -1,0 +1,153 @@
+package engine
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// core is an engine without the model's text: the step loop and what goes in and out of it. Two goroutines belong to it,
+// and close waits for both.
+//
+//	requests --inbox--> step loop --delivery--> text goroutine --answer--> readers
+type core struct {
+	inbox     *inbox
+	delivery  *delivery
+	scheduler *scheduler // the step loop's
+	observer  Observer
+	check     bool // verify the books after every step
+	ended     sync.WaitGroup
+
+	peakBlocks atomic.Int64
+	mu         sync.Mutex
+	last       snapshot // guarded by mu: as of the last step
+}
+
+// snapshot is what the step loop lets others see.
+type snapshot struct {
+	count            counters
+	waiting, running int
+	blocksUsed       int
+	failed           error // why the loop has ended, if not by close
+}
+
+func newCore(s *scheduler, queue int) *core {
+	return &core{inbox: newInbox(s.sequences + queue), delivery: newDelivery(), scheduler: s}
+}
+
+// start starts the goroutines.
+func (c *core) start() {
+	c.ended.Go(c.loop)
+	c.ended.Go(c.delivery.run)
+}
+
+// close ends all requests with ErrClosed and waits for the goroutines. It returns the error that had ended the loop
+// before, if any. Closing twice is fine.
+func (c *core) close() error {
+	c.inbox.close(ErrClosed)
+	c.ended.Wait()
+	return c.state().failed
+}
+
+// state is the last snapshot.
+func (c *core) state() snapshot {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}
+
+// loop is the goroutine that owns the scheduler, the cache manager and the model.
+func (c *core) loop() {
+	defer c.delivery.close()
+	var arrivals []*sequence
+	var halts []halt
+	for {
+		if c.scheduler.idle() {
+			<-c.inbox.wake
+		}
+		var closing error
+		arrivals, halts, closing = c.inbox.take(arrivals, halts)
+		for _, seq := range arrivals {
+			c.scheduler.enqueue(seq)
+		}
+		now := time.Now()
+		for _, h := range halts {
+			c.scheduler.halt(h.seq, h.err, now)
+		}
+		clear(arrivals) // let go of what ends
+		clear(halts)
+		if closing == nil {
+			if err := c.step(now); err != nil {
+				c.fail(err)
+				closing = c.inbox.close(fmt.Errorf("%w: %w", ErrClosed, err))
+			}
+		}
+		c.report()
+		if closing != nil && c.dismiss(closing) {
+			return
+		}
+	}
+}
+
+// step does one step if there is anything to do.
+func (c *core) step(now time.Time) error {
+	s := c.scheduler
+	if s.idle() {
+		return nil
+	}
+	if err := s.doStep(now); err != nil {
+		return err
+	}
+	c.peakBlocks.Store(max(c.peakBlocks.Load(), int64(s.usedBlocks)))
+	if s.step.rows > 0 && c.observer.StepDone != nil {
+		c.observer.StepDone(StepInfo{
+			Rows:          s.step.rows,
+			DecodeRows:    s.step.decodeRows,
+			PrefillTokens: s.step.prefillRows,
+			Running:       len(s.running),
+			Waiting:       len(s.waiting),
+			Start:         now,
+			Duration:      time.Since(now),
+		})
+	}
+	if c.check {
+		return s.check()
+	}
+	return nil
+}
+
+// report hands the step's events to the text goroutine and lets others see where the loop stands.
+func (c *core) report() {
+	s := c.scheduler
+	c.mu.Lock()
+	c.last.count = s.count
+	c.last.waiting, c.last.running = len(s.waiting), len(s.running)
+	c.last.blocksUsed = s.pool.Used()
+	c.mu.Unlock()
+	c.delivery.post(s.events)
+	clear(s.events)
+	s.events = s.events[:0]
+	c.inbox.leave(s.ended)
+	s.ended = 0
+}
+
+func (c *core) fail(err error) {
+	c.mu.Lock()
+	c.last.failed = err
+	c.mu.Unlock()
+}
+
+// dismiss ends all sequences with err. It says whether it has found the inbox empty, so that nothing can follow.
+func (c *core) dismiss(err error) bool {
+	s := c.scheduler
+	for !s.idle() {
+		last := s.waiting
+		if len(last) == 0 {
+			last = s.running
+		}
+		s.halt(last[len(last)-1], err, time.Now())
+	}
+	c.report()
+	return c.inbox.accepted() == 0
+}

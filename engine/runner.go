@@ -1,0 +1,70 @@
+package engine
+
+import (
+	"github.com/quire-llm/quire/kernels"
+	"github.com/quire-llm/quire/kvcache"
+)
+
+// runner computes steps. All calls come from the step loop. An error of run or copyBlock is the device's: it ends the
+// engine.
+type runner interface {
+	// begin empties the step that is being built.
+	begin()
+	// add appends rows to the step: the tokens of one span, which are the last len(tokens) of view. It copies both.
+	add(tokens []int32, view []kvcache.Segment) error
+	// run computes the step's keys, values and hidden states, and answers q.
+	run(q *questions) error
+	// copyBlock copies a block's keys and values in all layers.
+	copyBlock(from, to kvcache.BlockID) error
+	// computed is the number of rows that run has computed so far. Any goroutine may call it.
+	computed() int64
+}
+
+// questions are the rows of a step whose logits are wanted, in the order of the step's rows. A row may be asked once.
+type questions struct {
+	rows   []int32             // [n] row of the step
+	params []kernels.SampleRow // [n]
+	topN   int                 // most likely tokens wanted for each; 0: none
+
+	out       []kernels.SampleOut // [n], filled by run
+	topTokens []int32             // [n, topN], filled by run
+	topLogits []float32           // [n, topN], filled by run
+}
+
+func (q *questions) reset() {
+	q.rows, q.params, q.topN = q.rows[:0], q.params[:0], 0
+}
+
+func (q *questions) add(row int, p kernels.SampleRow, tops int) {
+	q.rows = append(q.rows, int32(row))
+	q.params = append(q.params, p)
+	q.topN = max(q.topN, tops)
+}
+
+// makeRoom gives the answers their lengths.
+func (q *questions) makeRoom() {
+	n := len(q.rows)
+	q.out = resized(q.out, n)
+	q.topTokens = resized(q.topTokens, n*q.topN)
+	q.topLogits = resized(q.topLogits, n*q.topN)
+}
+
+// tops are the n most likely tokens of question i.
+func (q *questions) tops(i, n int) []TokenLogprob {
+	if n == 0 {
+		return nil
+	}
+	top := make([]TokenLogprob, 0, n)
+	for k := i * q.topN; k < i*q.topN+n && q.topTokens[k] >= 0; k++ {
+		top = append(top, TokenLogprob{q.topTokens[k], q.topLogits[k], q.topLogits[k] - q.out[i].LogSumExp})
+	}
+	return top
+}
+
+// resized is s with n elements, whatever they are.
+func resized[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n, n+n/2)
+	}
+	return s[:n]
+}

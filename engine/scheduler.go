@@ -1,0 +1,367 @@
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/quire-llm/quire/kvcache"
+)
+
+// limits are what the scheduler may use.
+type limits struct {
+	sequences   int // at once
+	stepTokens  int // in one step, at least sequences
+	blockTokens int
+}
+
+// scheduler decides what each step computes. It is made of a planner (plan) and a committer (commit) that share nothing
+// but the step between them, so that a step may be planned while the one before it runs.
+//
+// Requests are served in the order of their acceptance. A running sequence has its next token computed in every step, in
+// front of all prefill. Where the cache has no room for it, the youngest running sequence is preempted: it goes to the front
+// of the queue and is computed again later. The oldest one is never preempted for another, so it ends, and then the next
+// one is the oldest: nobody waits for ever.
+//
+// It belongs to the step loop and knows nothing of goroutines.
+type scheduler struct {
+	limits
+	manager kvcache.Manager
+	pool    *kvcache.Pool
+	runner  runner
+	name    string // of the strategy
+
+	waiting []*sequence // by ticket
+	running []*sequence // by ticket; all are admitted
+	nextID  kvcache.SeqID
+
+	// After an admission found no room, none is tried until blocks come back.
+	blocked   bool
+	blockedAt int // blocks available then
+
+	step       step
+	usedBlocks int               // by the last step that was planned
+	spans      []kvcache.Span    // scratch
+	view       []kvcache.Segment // scratch
+	moves      []kvcache.Move    // scratch
+	events     []event           // of this step, for the text goroutine
+	ended      int               // sequences that ended since the loop last asked
+	count      counters
+}
+
+// counters are what the scheduler has done since it was made.
+type counters struct {
+	steps, preemptions         int64
+	promptTokens, cachedTokens int64 // of requests that got their first token
+	completionTokens           int64
+}
+
+// step is one packed batch, between planning and committing.
+type step struct {
+	spans       []plannedSpan
+	asked       []asked // one for each question
+	questions   questions
+	rows        int // decodeRows and prefillRows
+	decodeRows  int
+	prefillRows int
+	changes     int // moves done, and sequences preempted or ended, while planning
+}
+
+type plannedSpan struct {
+	seq  *sequence
+	span kvcache.Span
+}
+
+// asked says whose question it was: for the prompt's token at index, or for the next token if index is the sequence's
+// length.
+type asked struct {
+	seq   *sequence
+	index int
+}
+
+func (st *step) reset() {
+	*st = step{spans: st.spans[:0], asked: st.asked[:0], questions: st.questions}
+	st.questions.reset()
+}
+
+// idle says whether there is nothing to do.
+func (s *scheduler) idle() bool { return len(s.waiting) == 0 && len(s.running) == 0 }
+
+// enqueue accepts a sequence. Tickets must rise.
+func (s *scheduler) enqueue(seq *sequence) { s.waiting = append(s.waiting, seq) }
+
+// plan builds the next step: it makes room for the decoding sequences, lets newcomers in, and then lists the rows, those of
+// decoding sequences first. An error is a strategy that broke its contract, or the device's.
+func (s *scheduler) plan(now time.Time) error {
+	s.step.reset()
+	s.runner.begin()
+	s.grow(now)
+	s.admit(now)
+	if err := s.transfer(); err != nil {
+		return err
+	}
+	for _, decoding := range []bool{true, false} {
+		for _, seq := range s.running {
+			if seq.decoding == decoding {
+				if err := s.addRows(seq); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return s.transfer() // giving out spans may have asked for copies, too
+}
+
+// grow makes room for the newest token of every decoding sequence, oldest first.
+func (s *scheduler) grow(now time.Time) {
+	for i := 0; i < len(s.running); i++ {
+		for seq := s.running[i]; seq.decoding; {
+			err := s.manager.Extend(seq.id, 1)
+			if err == nil {
+				seq.todo++
+				break
+			}
+			if !errors.Is(err, kvcache.ErrNoSpace) || len(s.running) == 1 {
+				s.step.changes++
+				s.end(seq, event{token: -1, at: now}, ending{err: s.noRoom(seq, err)})
+				i--
+				break
+			}
+			youngest := s.running[len(s.running)-1]
+			s.preempt(youngest)
+			if youngest == seq {
+				break
+			}
+		}
+	}
+}
+
+// noRoom is the error of a sequence that has the cache to itself and still does not fit.
+func (s *scheduler) noRoom(seq *sequence, err error) error {
+	if errors.Is(err, kvcache.ErrNoSpace) {
+		err = kvcache.ErrTooLong
+	}
+	return fmt.Errorf("engine: making room for a request that has come to %d tokens, in a cache of %d blocks of %d: %w",
+		len(seq.tokens), s.pool.Blocks(), s.blockTokens, err)
+}
+
+// preempt takes a running sequence's blocks and puts it at the front of the queue.
+func (s *scheduler) preempt(seq *sequence) {
+	s.manager.Remove(seq.id)
+	s.running = remove(s.running, seq)
+	seq.id, seq.decoding, seq.computed, seq.todo = 0, false, 0, 0
+	seq.preemptions++
+	s.count.preemptions++
+	s.step.changes++
+	s.waiting = insert(s.waiting, seq)
+}
+
+// addRows adds what is to be computed of a sequence, within the step's budget.
+func (s *scheduler) addRows(seq *sequence) error {
+	budget := s.stepTokens - s.step.rows
+	if budget == 0 {
+		return nil
+	}
+	s.spans = s.manager.Next(s.spans[:0], seq.id, budget)
+	for _, span := range s.spans {
+		if span.Seq != seq.id || span.Len < 1 || span.Start < 0 || span.Start+span.Len > len(seq.tokens) || span.Len > budget {
+			return fmt.Errorf("engine: strategy %q gave span %+v for sequence %d of %d tokens and a budget of %d",
+				s.name, span, seq.id, len(seq.tokens), budget)
+		}
+		budget -= span.Len
+		s.view = s.manager.View(s.view[:0], span)
+		if err := s.runner.add(seq.tokens[span.Start:span.Start+span.Len], s.view); err != nil {
+			return fmt.Errorf("engine: adding span %+v: %w", span, err)
+		}
+		seq.approximate = seq.approximate || approximates(span, s.view)
+		s.ask(seq, span)
+		s.step.spans = append(s.step.spans, plannedSpan{seq, span})
+		s.step.rows += span.Len
+		if seq.decoding {
+			s.step.decodeRows += span.Len
+		} else {
+			s.step.prefillRows += span.Len
+		}
+	}
+	return nil
+}
+
+// approximates says whether a span's rows see anything but their whole past as it was written.
+func approximates(span kvcache.Span, view []kvcache.Segment) bool {
+	seen := 0
+	for _, segment := range view {
+		if segment.Pos != segment.Stored {
+			return true
+		}
+		seen += segment.Len
+	}
+	return seen != span.Start+span.Len
+}
+
+// ask adds the questions of a span whose rows come next: prompt log-probabilities that are not known yet, and the next
+// token if the span ends the sequence.
+func (s *scheduler) ask(seq *sequence, span kvcache.Span) {
+	if seq.promptUnknown > 0 {
+		for i := range span.Len {
+			if next := span.Start + i + 1; next < seq.prompt && seq.promptProbs[next].Argmax < 0 {
+				s.question(asked{seq, next}, s.step.rows+i)
+			}
+		}
+	}
+	if span.Start+span.Len == len(seq.tokens) {
+		s.question(asked{seq, len(seq.tokens)}, s.step.rows+span.Len-1)
+	}
+}
+
+func (s *scheduler) question(a asked, row int) {
+	params := sampleRow(a.seq)
+	if a.index < a.seq.prompt {
+		params = promptRow(a.seq, a.index)
+	}
+	s.step.questions.add(row, params, a.seq.tops)
+	s.step.asked = append(s.step.asked, a)
+}
+
+// admit lets waiting sequences in, oldest first, while the step has work to give and there is room for them and for the
+// next block of everyone.
+func (s *scheduler) admit(now time.Time) {
+	work := 0
+	for _, r := range s.running {
+		work += r.todo
+	}
+	for len(s.waiting) > 0 && len(s.running) < s.sequences && work < s.stepTokens {
+		if s.blocked && len(s.running) > 0 && s.manager.Available() <= s.blockedAt {
+			return
+		}
+		s.blocked = false
+		seq := s.waiting[0]
+		err := s.admitOne(seq, now)
+		switch {
+		case err == nil:
+			work += seq.todo
+		case errors.Is(err, kvcache.ErrNoSpace) && len(s.running) > 0:
+			s.blocked, s.blockedAt = true, s.manager.Available()
+			return
+		default:
+			s.step.changes++
+			s.end(seq, event{token: -1, at: now}, ending{err: s.noRoom(seq, err)})
+		}
+	}
+}
+
+// admitOne moves the first waiting sequence to the running ones, or changes nothing.
+func (s *scheduler) admitOne(seq *sequence, now time.Time) error {
+	id := s.nextID + 1
+	admission, err := s.manager.Admit(id, kvcache.Prompt{
+		Tokens:     seq.tokens,
+		Chunks:     seq.chunks,
+		Salt:       seq.salt,
+		ComputeAll: seq.promptUnknown > 0,
+	})
+	if err != nil {
+		return err
+	}
+	s.nextID = id
+	if !s.roomToGrow(seq) {
+		s.manager.Remove(id)
+		return kvcache.ErrNoSpace
+	}
+	seq.id = id
+	seq.todo = len(seq.tokens) - admission.Cached
+	if seq.admitted.IsZero() {
+		seq.admitted = now
+	}
+	s.waiting = slices.Delete(s.waiting, 0, 1)
+	s.running = insert(s.running, seq)
+	return nil
+}
+
+// roomToGrow says whether every running sequence and seq, just admitted, could get one more block if they may need it.
+// Without this a newcomer would take the blocks that the others are about to need, and be preempted at once. A sequence
+// alone needs no such care.
+func (s *scheduler) roomToGrow(seq *sequence) bool {
+	if len(s.running) == 0 {
+		return true
+	}
+	growing := 0
+	if seq.growsBlocks(s.blockTokens) {
+		growing++
+	}
+	for _, r := range s.running {
+		if r.growsBlocks(s.blockTokens) {
+			growing++
+		}
+	}
+	return s.manager.Available() >= growing
+}
+
+// transfer does the moves that the manager wants done before the step runs.
+func (s *scheduler) transfer() error {
+	s.moves = s.manager.Moves(s.moves[:0])
+	for _, m := range s.moves {
+		switch m.Kind {
+		case kvcache.MoveCopy, kvcache.MovePlace:
+			if err := s.runner.copyBlock(m.From, m.To); err != nil {
+				return fmt.Errorf("engine: copying cache block %d to %d: %w", m.From, m.To, err)
+			}
+			s.manager.Moved(m, nil)
+		default: // there is no other tier to load from or to store in
+			s.manager.Moved(m, errors.ErrUnsupported)
+		}
+		s.step.changes++
+	}
+	return nil
+}
+
+// halt ends a sequence before its time: err is why, nil for a stop string. One that has ended already is left alone.
+func (s *scheduler) halt(seq *sequence, err error, now time.Time) {
+	if seq.ended {
+		return
+	}
+	e := ending{err: err}
+	if err == nil {
+		e.finish = FinishStop
+	}
+	s.end(seq, event{token: -1, at: now}, e)
+}
+
+// end forgets a sequence, wherever it is, and tells its reader with ev.
+func (s *scheduler) end(seq *sequence, ev event, e ending) {
+	if seq.id != 0 {
+		s.manager.Remove(seq.id)
+		s.running = remove(s.running, seq)
+		s.blocked = false
+	} else {
+		s.waiting = remove(s.waiting, seq)
+	}
+	seq.ended = true
+	s.ended++
+	e.usage = Usage{
+		PromptTokens: seq.prompt,
+		CachedTokens: max(seq.cached, 0),
+		Preemptions:  seq.preemptions,
+	}
+	e.accepted, e.admitted = seq.accepted, seq.admitted
+	e.prompt = seq.promptProbs
+	e.exact = !seq.approximate
+	ev.to, ev.end = seq.answer, &e
+	s.events = append(s.events, ev)
+}
+
+// insert is list with seq in its place by ticket.
+func insert(list []*sequence, seq *sequence) []*sequence {
+	at, _ := slices.BinarySearchFunc(list, seq.ticket, func(s *sequence, ticket uint64) int {
+		return cmp.Compare(s.ticket, ticket)
+	})
+	return slices.Insert(list, at, seq)
+}
+
+// remove is list without seq.
+func remove(list []*sequence, seq *sequence) []*sequence {
+	if i := slices.Index(list, seq); i >= 0 {
+		return slices.Delete(list, i, i+1)
+	}
+	return list
+}

@@ -1,0 +1,113 @@
+package engine
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/quire-llm/quire/model"
+	"github.com/quire-llm/quire/model/tiny"
+)
+
+// openTiny opens the built-in model with the books checked after every step; change may set options. It is closed with
+// the test.
+func openTiny(t testing.TB, change func(*Options)) *Engine {
+	t.Helper()
+	o := Options{Model: tiny.Name, Providers: []model.Provider{tiny.Provider{}}, CheckInvariants: true}
+	if change != nil {
+		change(&o)
+	}
+	e, err := Open(context.Background(), o)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	return e
+}
+
+// evaluation is a question with its answer, which ends in "#### N".
+type evaluation struct {
+	Documents []string
+	Question  string
+	Answer    string
+}
+
+// evaluations reads a set of questions from the model's test data; the first few in short tests.
+func evaluations(t testing.TB, name string) []evaluation {
+	t.Helper()
+	file, err := os.Open("../model/testdata/evals/" + name)
+	require.NoError(t, err)
+	defer file.Close()
+	var all []evaluation
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		var e evaluation
+		require.NoError(t, json.Unmarshal(lines.Bytes(), &e))
+		all = append(all, e)
+	}
+	if testing.Short() {
+		all = all[:16]
+	}
+	return all
+}
+
+// messages are the question in the form that the model was trained on.
+func (e evaluation) messages() []Message {
+	if len(e.Documents) == 0 {
+		return []Message{{"user", e.Question}}
+	}
+	return []Message{
+		{"system", "Answer from the documents."},
+		{"user", strings.Join(e.Documents, "\n") + "\n" + e.Question},
+	}
+}
+
+// number is what follows the last "####" of an answer.
+func number(answer string) string {
+	_, after, found := strings.Cut(answer, "####")
+	if !found {
+		return "no ####"
+	}
+	return strings.TrimSpace(after)
+}
+
+// TestEvaluations asks the built-in model everything that it was made to know.
+func TestEvaluations(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		questions int
+		least     float64 // share that must be right
+	}{
+		{"arithmetic_test.jsonl", 512, 1},
+		{"documents_test.jsonl", 768, 0.995},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := openTiny(t, func(o *Options) { o.CheckInvariants = false })
+			questions := evaluations(t, c.name)
+			if !testing.Short() {
+				require.Len(t, questions, c.questions)
+			}
+			requests := make([]Request, len(questions))
+			for i, q := range questions {
+				requests[i] = Request{Messages: q.messages(), MaxTokens: 200}
+			}
+			start := time.Now()
+			results, err := e.Batch(context.Background(), requests)
+			require.NoError(t, err)
+			right := 0
+			for i, r := range results {
+				if got, want := number(r.Text), number(questions[i].Answer); got == want {
+					right++
+				} else {
+					t.Logf("question %d: %s\ngot  %q\nwant %q", i, questions[i].Question, r.Text, questions[i].Answer)
+				}
+			}
+			stats := e.Stats()
+			t.Logf("%d of %d right; %d tokens computed in %d steps, %v", right, len(questions), stats.TokensComputed, stats.Steps, time.Since(start).Round(time.Millisecond))
+			require.GreaterOrEqual(t, float64(right), c.least*float64(len(questions)))
+		})
+	}
+}
