@@ -78,7 +78,7 @@ func TestGoldens(t *testing.T) {
 					report := compare(file, together, golden.Float32())
 					t.Log(report)
 					require.NoError(t, report.Err())
-					if set == "go" && len(devices) > 1 && len(file.Cases) > 4 {
+					if set == "go" && len(file.Cases) > 4 {
 						return // half a minute of plain Go for what the small checkpoints show as well
 					}
 					require.Equal(t, r.observeAll(file), together, "alone, each in one step")
