@@ -113,7 +113,7 @@ func (c *Checkpoint) Weight(name string, shape ...int) (Tensor, error) {
 		return rounded, nil
 	}
 	if !t.DType.loadable() {
-		return Tensor{}, &UnsupportedError{File: c.Name, What: fmt.Sprintf("dtype of tensor %q,", name), Found: string(t.DType), Supported: []string{"BF16", "F16", "F32"}}
+		return Tensor{}, unloadableError(c.Name, t)
 	}
 	if c.Log != nil && !slices.Contains(c.logged, t.DType) {
 		c.Log(fmt.Sprintf("model: weights stored as %s are rounded to bfloat16", t.DType))

@@ -23,7 +23,7 @@ func (c *Checkpoint) CheckShapes() error {
 		case !slices.Equal(t.Shape, shape):
 			wrong = append(wrong, shapeProblem(t, shape).Error())
 		case !t.DType.loadable() && unloadable == nil:
-			unloadable = &UnsupportedError{File: c.Name, What: fmt.Sprintf("dtype of tensor %q,", name), Found: string(t.DType), Supported: []string{"BF16", "F16", "F32"}}
+			unloadable = unloadableError(c.Name, t)
 		}
 		if len(missing)+len(wrong) == enough {
 			break
@@ -37,7 +37,7 @@ func (c *Checkpoint) CheckShapes() error {
 		problems = append(problems, fmt.Errorf("config.json wants tensors that are missing: %s", firstFew(missing)))
 	}
 	if unknown := c.unknownTensors(known); len(unknown) > 0 && len(missing)+len(wrong) < enough {
-		problems = append(problems, fmt.Errorf("the layers have tensors that config.json does not account for: %s", firstFew(unknown)))
+		problems = append(problems, fmt.Errorf("the layers have tensors that config.json does not account for: %s", firstFew(quoted(unknown))))
 	}
 	if unloadable != nil {
 		if len(problems) == 0 {
@@ -66,6 +66,10 @@ func (c *Checkpoint) unknownTensors(known map[string]bool) []string {
 		}
 	}
 	return unknown
+}
+
+func unloadableError(file string, t Tensor) error {
+	return &UnsupportedError{File: file, What: fmt.Sprintf("tensor %q of dtype", t.Name), Found: string(t.DType), Supported: []string{string(BF16), string(F16), string(F32)}}
 }
 
 func shapeProblem(t Tensor, want []int) error {

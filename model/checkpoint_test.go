@@ -69,16 +69,16 @@ func TestOpenDirRefuses(t *testing.T) {
 		}, "not a regular file", ""},
 		{"shard without its index", "qwen3-tied-gqa2", func(t *testing.T, dir string) {
 			require.NoError(t, os.Rename(filepath.Join(dir, singleFile), filepath.Join(dir, "model-00001-of-00001.safetensors")))
-		}, "only model-00001-of-00001.safetensors", "model.safetensors.index.json"},
+		}, `only "model-00001-of-00001.safetensors"`, "model.safetensors.index.json"},
 		{"pickle", "qwen3-tied-gqa2", func(t *testing.T, dir string) {
 			require.NoError(t, os.Rename(filepath.Join(dir, singleFile), filepath.Join(dir, "pytorch_model.bin")))
-		}, "PyTorch pickle is not supported (supported: safetensors)", "save_pretrained"},
+		}, `"PyTorch pickle" is not supported (supported: safetensors)`, "save_pretrained"},
 		{"GGUF without a config", "qwen3-tied-gqa2", func(t *testing.T, dir string) {
 			os.Remove(filepath.Join(dir, "config.json"))
 			require.NoError(t, os.Rename(filepath.Join(dir, singleFile), filepath.Join(dir, "q4.gguf")))
-		}, "GGUF is not supported", "safetensors"},
+		}, `"GGUF" is not supported`, "safetensors"},
 
-		{"shard missing", "qwen3-untied-gqa8-sharded", func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, shard3)) }, "1 of its 7 files missing from the directory: " + shard3, "missing files"},
+		{"shard missing", "qwen3-untied-gqa8-sharded", func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, shard3)) }, "1 of its 7 files missing from the directory: \"" + shard3, "missing files"},
 		{"shard cut short", "qwen3-untied-gqa8-sharded", func(t *testing.T, dir string) {
 			require.NoError(t, os.Truncate(filepath.Join(dir, shard3), 5000))
 		}, shard3, "download the file again"},
@@ -109,7 +109,7 @@ func TestOpenDirRefuses(t *testing.T) {
 		}, "missing: lm_head.weight", "same model"},
 		{"biases that the config does not know", "qwen2-bias", func(t *testing.T, dir string) {
 			write(t, dir, "config.json", string(edited(t, "qwen2-bias", object{"architectures": []string{"LlamaForCausalLM"}})))
-		}, "does not account for: model.layers.0.self_attn.k_proj.bias", "same model"},
+		}, `does not account for: "model.layers.0.self_attn.k_proj.bias"`, "same model"},
 		{"norms that the config wants", "qwen2-bias", func(t *testing.T, dir string) {
 			write(t, dir, "config.json", string(edited(t, "qwen2-bias", object{"architectures": []string{"Qwen3ForCausalLM"}, "head_dim": 32})))
 		}, "missing: model.layers.0.self_attn.q_norm.weight", "same model"},

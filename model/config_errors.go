@@ -30,7 +30,7 @@ func (e *UnsupportedError) Hint() string {
 }
 
 func (e *UnsupportedError) problem() string {
-	text := fmt.Sprintf("%s %s is not supported", e.What, e.Found)
+	text := fmt.Sprintf("%s %q is not supported", e.What, e.Found)
 	if len(e.Supported) > 0 {
 		text += " (supported: " + strings.Join(e.Supported, ", ") + ")"
 	}

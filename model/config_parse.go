@@ -193,7 +193,7 @@ func (r configReader) refuseUnsupported() {
 		r.unsupported("hidden_act", act, "silu")
 	}
 	if r.boolOr("use_sliding_window", false) && r.has("sliding_window") {
-		r.unsupported("sliding-window attention", "(use_sliding_window true)", "full attention")
+		r.unsupported("attention", "sliding window (use_sliding_window)", "full attention")
 	}
 	for _, kind := range r.texts("layer_types") {
 		if kind != "full_attention" {

@@ -178,22 +178,22 @@ func TestParseConfigUnsupported(t *testing.T) {
 		changes      object
 		want         []string // all in the message
 	}{
-		{"architecture", "qwen3-tied-gqa2", object{"architectures": []string{"GPT2LMHeadModel"}}, []string{"config.json", "architecture GPT2LMHeadModel", "supported: Qwen3ForCausalLM, Qwen3MoeForCausalLM, Qwen2ForCausalLM, LlamaForCausalLM"}},
+		{"architecture", "qwen3-tied-gqa2", object{"architectures": []string{"GPT2LMHeadModel"}}, []string{"config.json", `architecture "GPT2LMHeadModel"`, "supported: Qwen3ForCausalLM, Qwen3MoeForCausalLM, Qwen2ForCausalLM, LlamaForCausalLM"}},
 		{"no architecture", "qwen3-tied-gqa2", object{"architectures": nil, "model_type": nil}, []string{"none named"}},
-		{"model_type", "qwen3-tied-gqa2", object{"architectures": absent{}, "model_type": "mamba"}, []string{"mamba"}},
-		{"dynamic rope", "qwen3-tied-gqa2", rope("dynamic"), []string{"rope type dynamic", "default, linear, yarn, llama3"}},
-		{"longrope", "qwen3-tied-gqa2", rope("longrope"), []string{"rope type longrope"}},
-		{"mrope", "qwen3-tied-gqa2", rope("mrope"), []string{"rope type mrope"}},
+		{"model_type", "qwen3-tied-gqa2", object{"architectures": absent{}, "model_type": "mam\nba"}, []string{`"mam\nba"`}},
+		{"dynamic rope", "qwen3-tied-gqa2", rope("dynamic"), []string{`rope type "dynamic"`, "default, linear, yarn, llama3"}},
+		{"longrope", "qwen3-tied-gqa2", rope("longrope"), []string{`rope type "longrope"`}},
+		{"mrope", "qwen3-tied-gqa2", rope("mrope"), []string{`rope type "mrope"`}},
 		{"rope for each layer type", "qwen3-tied-gqa2", object{"rope_parameters": object{"full_attention": object{"rope_type": "default"}}}, []string{"one for each layer type"}},
-		{"partial rotary", "qwen3-tied-gqa2", object{"partial_rotary_factor": 0.5}, []string{"partial_rotary_factor 0.5"}},
-		{"partial rotary in rope_parameters", "llama-gqa4", object{"rope_parameters": object{"partial_rotary_factor": 0.25}}, []string{"partial_rotary_factor 0.25"}},
+		{"partial rotary", "qwen3-tied-gqa2", object{"partial_rotary_factor": 0.5}, []string{`partial_rotary_factor "0.5"`}},
+		{"partial rotary in rope_parameters", "llama-gqa4", object{"rope_parameters": object{"partial_rotary_factor": 0.25}}, []string{`partial_rotary_factor "0.25"`}},
 		{"sliding window", "qwen2-bias", object{"use_sliding_window": true, "sliding_window": 4096}, []string{"use_sliding_window"}},
-		{"layer types", "qwen3-tied-gqa2", object{"layer_types": []string{"full_attention", "sliding_attention"}}, []string{"layer type sliding_attention"}},
-		{"activation", "llama-gqa4", object{"hidden_act": "gelu"}, []string{"hidden_act gelu", "silu"}},
-		{"attention bias of Llama", "llama-gqa4", object{"attention_bias": true}, []string{"attention_bias true"}},
-		{"attention bias of Qwen3", "qwen3-tied-gqa2", object{"attention_bias": true}, []string{"attention_bias true"}},
-		{"MLP bias", "llama-gqa4", object{"mlp_bias": true}, []string{"mlp_bias true"}},
-		{"quantization", "qwen3-tied-gqa2", object{"quantization_config": object{"quant_method": "FP8"}}, []string{"quantization fp8", "BF16"}},
+		{"layer types", "qwen3-tied-gqa2", object{"layer_types": []string{"full_attention", "sliding_attention"}}, []string{`layer type "sliding_attention"`}},
+		{"activation", "llama-gqa4", object{"hidden_act": "gelu"}, []string{`hidden_act "gelu"`, "silu"}},
+		{"attention bias of Llama", "llama-gqa4", object{"attention_bias": true}, []string{`attention_bias "true"`}},
+		{"attention bias of Qwen3", "qwen3-tied-gqa2", object{"attention_bias": true}, []string{`attention_bias "true"`}},
+		{"MLP bias", "llama-gqa4", object{"mlp_bias": true}, []string{`mlp_bias "true"`}},
+		{"quantization", "qwen3-tied-gqa2", object{"quantization_config": object{"quant_method": "FP8"}}, []string{`quantization "fp8"`, "BF16"}},
 		{"dual chunk attention", "qwen2-bias", object{"dual_chunk_attention_config": object{}}, []string{"dual_chunk_attention_config"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -244,7 +244,7 @@ func TestParseConfigInvalid(t *testing.T) {
 		{"yarn betas swapped", "qwen3-yarn", rope(object{"rope_type": "yarn", "factor": 2, "beta_fast": 1, "beta_slow": 32}), []string{"beta_fast 1 is less than beta_slow 32"}},
 		{"llama3 frequencies swapped", "llama3-rope-scaling", rope(object{"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4}), []string{"high_freq_factor 4 is not more than low_freq_factor 4"}},
 		{"llama3 without factors", "llama3-rope-scaling", rope(object{"rope_type": "llama3"}), []string{"factor is missing", "low_freq_factor is missing", "high_freq_factor is missing"}},
-		{"invalid and unsupported", "qwen3-tied-gqa2", object{"hidden_size": 0, "hidden_act": "gelu"}, []string{"hidden_size is 0", "hidden_act gelu is not supported"}},
+		{"invalid and unsupported", "qwen3-tied-gqa2", object{"hidden_size": 0, "hidden_act": "gelu"}, []string{"hidden_size is 0", `hidden_act "gelu" is not supported`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, _, err := ParseConfig(edited(t, tt.golden, tt.changes), nil)

@@ -50,7 +50,7 @@ func nearest(name string, known []string) []string {
 		if len(wanted) >= 3 && strings.HasPrefix(have, wanted) {
 			errors = min(errors, 1)
 		}
-		if errors <= max(1, min(len(wanted), len(have))/3) {
+		if errors <= min(len(wanted), len(have))/3 {
 			near = append(near, candidate{k, errors})
 		}
 	}

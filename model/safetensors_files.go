@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -102,7 +103,7 @@ func (w *weightFiles) addShards(index string) error {
 		}
 	}
 	if len(missing) > 0 {
-		e := invalid(index, "%d of its %d files missing from the directory: %s", len(missing), len(shards), firstFew(missing))
+		e := invalid(index, "%d of its %d files missing from the directory: %s", len(missing), len(shards), firstFew(quoted(missing)))
 		e.Advice = "download the missing files"
 		return e
 	}
@@ -159,7 +160,7 @@ func noWeights(dir string) error {
 		}
 	}
 	if len(shards) > 0 {
-		e := invalid(dir, "neither %s nor %s is there, only %s", singleFile, indexFile, firstFew(shards))
+		e := invalid(dir, "neither %s nor %s is there, only %s", singleFile, indexFile, firstFew(quoted(shards)))
 		e.Advice = "download " + indexFile + " too, or name a single file " + singleFile
 		return e
 	}
@@ -221,6 +222,15 @@ func exists(path string) bool {
 // plainName reports whether name is a file's name and nothing that leads out of its directory.
 func plainName(name string) bool {
 	return name != "" && name != "." && name != ".." && !strings.ContainsAny(name, "/\\:\x00")
+}
+
+// quoted makes names from a file safe to print.
+func quoted(names []string) []string {
+	out := make([]string, len(names))
+	for i, name := range names {
+		out[i] = strconv.Quote(name)
+	}
+	return out
 }
 
 // firstFew lists at most four names and counts the others.

@@ -48,7 +48,7 @@ func (r *jsonReader) text() (string, error) {
 	}
 	s, ok := t.(string)
 	if !ok {
-		return "", fmt.Errorf("found %v, want a string", t)
+		return "", fmt.Errorf("found %s, want a string", show(t))
 	}
 	return s, nil
 }
@@ -67,7 +67,7 @@ func (r *jsonReader) counts() ([]int, error) {
 		text, ok := t.(json.Number)
 		n, err := strconv.ParseUint(string(text), 10, 64)
 		if !ok || err != nil || n > math.MaxInt {
-			return nil, fmt.Errorf("found %v, want a whole number from 0", t)
+			return nil, fmt.Errorf("found %s, want a whole number from 0", show(t))
 		}
 		list = append(list, int(n))
 	}
@@ -86,7 +86,15 @@ func (r *jsonReader) delim(want json.Delim) error {
 		return err
 	}
 	if t != want {
-		return fmt.Errorf("found %v, want %v", t, want)
+		return fmt.Errorf("found %s, want %v", show(t), want)
 	}
 	return nil
+}
+
+// show is a token as a message may hold it.
+func show(t json.Token) string {
+	if s, ok := t.(string); ok {
+		return strconv.Quote(s)
+	}
+	return fmt.Sprint(t)
 }
