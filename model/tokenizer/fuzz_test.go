@@ -72,7 +72,7 @@ func smallest(f *testing.F) []byte {
 		"post_processor": object{"type": "TemplateProcessing", "special_tokens": object{"<s>": object{"ids": list{259}}},
 			"single": list{object{"SpecialToken": object{"id": "<s>"}}, object{"Sequence": object{"id": "A"}}}},
 		"decoder": object{"type": "ByteLevel"},
-		"model":   object{"type": "BPE", "vocab": vocab, "merges": list{list{"h", "e"}, "l l", list{"he", "ll"}}},
+		"model":   object{"type": "BPE", "ignore_merges": false, "vocab": vocab, "merges": list{list{"h", "e"}, "l l", list{"he", "ll"}}},
 	})
 	if err != nil {
 		f.Fatal(err)
@@ -91,6 +91,12 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(small, []byte(`{"bos_token":"<s>","added_tokens_decoder":{"300":{"content":"<e>","normalized":true}}}`))
 	f.Add(small, config)
+	for _, change := range [][2]string{
+		{`"ignore_merges":false`, `"ignore_merges":true`}, {`["h","e"]`, `["e","h"]`}, {`"l l"`, `"l\u0020l"`}, {`"!":33`, `"!":300`},
+		{`"lstrip":true`, `"normalized":true,"single_word":true`}, {`"<s>"`, `"e\u0301"`}, {`"NFC"`, `"NFD"`}, {`259`, `33`},
+	} {
+		f.Add([]byte(strings.ReplaceAll(string(small), change[0], change[1])), []byte(`{}`))
+	}
 	f.Add([]byte(`{"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}`), []byte(`{}`))
 	f.Add([]byte(`{"model":{"type":"Unigram","vocab":[["a",0.5]]}}`), []byte(`{"chat_template":[{"name":"default","template":"x"}]}`))
 	f.Fuzz(func(t *testing.T, data, config []byte) {

@@ -32,9 +32,16 @@ func Load(fsys fs.FS) (*Tokenizer, error) {
 	return t, nil
 }
 
+// maxFileBytes keeps the place of a token among all tokens' bytes within 32 bits.
+const maxFileBytes = 1 << 30
+
 // Parse makes a tokenizer of the contents of tokenizer.json and tokenizer_config.json; the second may be nil. A kind of
-// tokenizer that is not supported gives an error that matches errors.ErrUnsupported.
+// tokenizer that is not supported gives an error that matches errors.ErrUnsupported. Truncation and padding, which a file
+// may ask for, are not done.
 func Parse(tokenizerJSON, tokenizerConfigJSON []byte) (*Tokenizer, error) {
+	if max(len(tokenizerJSON), len(tokenizerConfigJSON)) > maxFileBytes {
+		return nil, fmt.Errorf("tokenizer: reading tokenizer.json: larger than %d bytes", maxFileBytes)
+	}
 	var f file
 	if err := f.parse(tokenizerJSON); err != nil {
 		return nil, fmt.Errorf("tokenizer: reading tokenizer.json: %w", err)
@@ -151,6 +158,7 @@ func (r *reader) pair(scratch *[2][]byte) (left, right []byte, err error) {
 	return left, right, r.take(']')
 }
 
+// setAdded adds the added tokens.
 func (t *Tokenizer) setAdded(f *file) error {
 	t.firstAdded = int32(t.Vocab())
 	for _, a := range f.AddedTokens {
@@ -166,7 +174,7 @@ func (t *Tokenizer) add(a addedToken) error {
 		return nil // as the reference
 	}
 	if err := t.vocab.addAdded(int(a.ID), a.Content, a.Special); err != nil {
-		return err
+		return fmt.Errorf("tokenizer: adding token %q: %w", a.Content, err)
 	}
 	t.firstAdded = min(t.firstAdded, a.ID)
 	if !a.Normalized {

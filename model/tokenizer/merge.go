@@ -17,7 +17,7 @@ type mergeTable struct {
 	// All ones is an empty slot. Between three and six of eight slots are used.
 	slots      []uint64
 	multiplier uint64 // odd, drawn at random, so that no file can be made to collide
-	shift      int
+	shift      uint
 
 	into   []int32            // by rank: the token that the pair becomes
 	tokens *[256]int32        // of single bytes, as which every word begins
@@ -43,7 +43,7 @@ func newMergeTable(merges []merge, bytes *[256]int32) mergeTable {
 	t := mergeTable{
 		slots:      make([]uint64, 1<<size),
 		multiplier: rand.Uint64() | 1,
-		shift:      64 - size,
+		shift:      uint(64 - size),
 		into:       make([]int32, len(merges)),
 		tokens:     bytes,
 		ranks:      new([256 * 256]uint32),

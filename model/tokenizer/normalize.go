@@ -93,6 +93,10 @@ type mark struct {
 func longNFC(s string) string {
 	var marks []mark
 	for _, r := range s {
+		if r < 0xc0 {
+			marks = append(marks, mark{r, 0}) // neither decomposes nor is a mark
+			continue
+		}
 		for _, d := range norm.NFD.String(string(r)) {
 			marks = append(marks, mark{d, norm.NFD.PropertiesString(string(d)).CCC()})
 		}
@@ -130,8 +134,11 @@ func longNFC(s string) string {
 	return b.String()
 }
 
-// composePair returns the rune that a and b make together.
+// composePair returns the rune that a and b make together, if they do.
 func composePair(a, b rune) (rune, bool) {
+	if norm.NFC.PropertiesString(string(b)).BoundaryBefore() {
+		return 0, false
+	}
 	both := norm.NFC.String(string(a) + string(b))
 	r, size := utf8.DecodeRuneInString(both)
 	return r, size == len(both)

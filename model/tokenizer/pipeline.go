@@ -49,8 +49,11 @@ func (t *Tokenizer) setPipeline(f *file) error {
 	if split.Behavior != "Isolated" || split.Invert {
 		return unsupported("pre-tokenizer behavior %q, invert %v", split.Behavior, split.Invert)
 	}
-	if f.Decoder == nil || f.Decoder.Type != "ByteLevel" {
-		return unsupported("decoder %q", types(flatten(f.Decoder, func(c *component) []component { return []component{*c} })))
+	if f.Decoder == nil {
+		return unsupported("no decoder")
+	}
+	if f.Decoder.Type != "ByteLevel" {
+		return unsupported("decoder %q", f.Decoder.Type)
 	}
 	t.splitter.classes = newClasses()
 	return nil

@@ -1,17 +1,14 @@
 package tokenizer
 
 import (
-	"errors"
 	"fmt"
 	"hash/maphash"
 	"math/bits"
 	"strings"
 )
 
-const (
-	maxTokens     = 1 << 20   // ids are below it: a pair of them and a rank fit in 64 bits, see mergeTable
-	maxArenaBytes = 1<<32 - 1 // offsets are 32 bits wide
-)
+// maxTokens is what ids are below: a pair of them and a rank fit in 64 bits, see mergeTable.
+const maxTokens = 1 << 20
 
 // kind says how a token is spelled in tokenizer.json.
 type kind uint8
@@ -135,14 +132,14 @@ func (v *vocabulary) index() error {
 		hash := maphash.String(v.seed, bytes)
 		twin, slot := v.probe(bytes, hash)
 		if twin >= 0 {
-			return fmt.Errorf("tokenizer: token %q has the ids %d and %d", appendSpelled(nil, bytes), twin, id)
+			return fmt.Errorf("token %q has the ids %d and %d", appendSpelled(nil, bytes), twin, id)
 		}
 		v.slots[slot] = uint32(hash>>32)&tagMask | uint32(id+1)
 	}
 	for b := range v.bytes {
 		v.bytes[b] = v.find(string([]byte{byte(b)}))
 		if v.bytes[b] < 0 {
-			return fmt.Errorf("tokenizer: the vocabulary has no token for byte %#02x, spelled %q", b, runeOfByte(byte(b)))
+			return fmt.Errorf("the vocabulary has no token for byte %#02x, spelled %q", b, runeOfByte(byte(b)))
 		}
 	}
 	return nil
@@ -173,7 +170,7 @@ func (v *vocabulary) addText(id int, text string) error {
 		return err
 	}
 	if have, ok := v.others[text]; ok {
-		return fmt.Errorf("tokenizer: token %q has the ids %d and %d", text, have, id)
+		return fmt.Errorf("token %q has the ids %d and %d", text, have, id)
 	}
 	v.places[id] = place{uint32(v.arena.Len()), uint32(len(text))}
 	v.kinds[id] = kindText
@@ -194,7 +191,7 @@ func (v *vocabulary) addAdded(id int, text string, isSpecial bool) error {
 			return err
 		}
 	case int(have) != id:
-		return fmt.Errorf("tokenizer: added token %q has id %d, but the vocabulary gives it %d", text, id, have)
+		return fmt.Errorf("the vocabulary gives token %q, added as %d, the id %d", text, id, have)
 	}
 	if isSpecial {
 		v.kinds[id] |= special
@@ -206,12 +203,10 @@ func (v *vocabulary) addAdded(id int, text string, isSpecial bool) error {
 func (v *vocabulary) claim(id int) error {
 	switch {
 	case id < 0 || id >= maxTokens:
-		return fmt.Errorf("tokenizer: token id %d is not from 0 to %d", id, maxTokens-1)
-	case v.arena.Len() > maxArenaBytes:
-		return errors.New("tokenizer: the tokens are longer than 4 GiB together")
+		return fmt.Errorf("token id %d is not from 0 to %d", id, maxTokens-1)
 	case v.kind(int32(id)) != kindAbsent:
 		token, _ := v.spelling(int32(id))
-		return fmt.Errorf("tokenizer: two tokens have the id %d; one is %q", id, token)
+		return fmt.Errorf("two tokens have the id %d; one is %q", id, token)
 	}
 	if more := id + 1 - len(v.kinds); more > 0 {
 		v.kinds = append(v.kinds, make([]kind, more)...)
