@@ -13,5 +13,5 @@
 // where the file system has no locks each writes a partial of its own, which is not resumed, and the last rename wins.
 //
 // What a server says is not trusted: names that would leave the folder are refused, and so are contents that differ
-// from their digest.
+// from their digest. The listing, which says what names and digests there are, is protected by TLS alone.
 package hub

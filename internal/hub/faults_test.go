@@ -1,8 +1,11 @@
 package hub
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -174,6 +177,49 @@ func TestStallIsResumed(t *testing.T) {
 	require.Equal(t, "bytes=4999-", h.seen("model.safetensors")[1].rangeHeader)
 }
 
+// A connection that is slow, but brings something now and then, is no stall.
+func TestTrickle(t *testing.T) {
+	h := newTestHub(t)
+	opt := h.options()
+	opt.Transport = trickle{h.clock, 20 * time.Second}
+	opt.Parallel, opt.Retries = 1, -1
+	dir, err := pull(h.env(), opt)
+	require.NoError(t, err)
+	h.requireComplete(dir, "config.json", "tokenizer.json", "model.safetensors")
+
+	opt.Transport = trickle{h.clock, 30 * time.Second}
+	_, err = pull(h.env(), opt)
+	require.ErrorIs(t, err, ErrStalled)
+}
+
+// trickle brings bodies a few bytes at a time, with a pause before each.
+type trickle struct {
+	clock *testClock
+	pause time.Duration
+}
+
+func (t trickle) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := http.DefaultTransport.RoundTrip(r)
+	if err == nil {
+		response.Body = &trickleBody{response.Body, t, r.Context()}
+	}
+	return response, err
+}
+
+type trickleBody struct {
+	io.ReadCloser
+	trickle
+	ctx context.Context
+}
+
+func (b *trickleBody) Read(p []byte) (int, error) {
+	b.clock.advance(b.pause)
+	if b.ctx.Err() != nil {
+		return 0, b.ctx.Err()
+	}
+	return b.ReadCloser.Read(p[:min(100, len(p))])
+}
+
 // Servers that answer a resumption in strange ways still lead to the right bytes.
 func TestStrangeResumptions(t *testing.T) {
 	size := 5000
@@ -234,6 +280,14 @@ func TestStrangeResumptions(t *testing.T) {
 			require.Equal(t, `"`+h.digest("model.safetensors")+`"`, requests[1].ifRange)
 		})
 	}
+
+	t.Run("206 without a range, to a request without one", func(t *testing.T) {
+		h := newTestHub(t)
+		h.fail("model.safetensors", 1, edit(func(r *reply) { r.status = 206 }))
+		_, err := pull(h.env(), h.options())
+		require.NoError(t, err)
+		require.Len(t, h.seen("model.safetensors"), 2, "requests")
+	})
 
 	// And a server that is always so is refused in the end.
 	for name, f := range map[string]fault{
@@ -301,7 +355,7 @@ func TestRedirects(t *testing.T) {
 			http.Redirect(w, r, h.URL+"/back", http.StatusFound)
 			return
 		}
-		h.write(w, ranged(h.files["model.safetensors"], `"cdn"`, r), fault{})
+		h.write(w, ranged(h.files["model.safetensors"], `"cdn"`, r), fault{}, 0)
 	}))
 	t.Cleanup(other.Close)
 	redirect := func(to string) fault {
@@ -362,7 +416,9 @@ func TestRedirects(t *testing.T) {
 
 // A redirect may not take a pull from https to http, where anybody may answer.
 func TestNoDowngrade(t *testing.T) {
-	secure := httptest.NewTLSServer(http.RedirectHandler("http://127.0.0.1:1/", http.StatusFound))
+	secure := httptest.NewUnstartedServer(http.RedirectHandler("http://127.0.0.1:1/", http.StatusFound))
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // the client hangs up, as it should
+	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	h := newTestHub(t)
 	env, opt := h.env(), h.options()

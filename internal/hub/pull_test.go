@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,7 +44,10 @@ func TestPullIntoCache(t *testing.T) {
 	require.Equal(t, dir, found)
 	for _, r := range h.seen("") {
 		require.Equal(t, "Bearer "+testToken, r.authorization, r.path)
+		require.Equal(t, "identity", r.acceptEncoding, r.path)
 	}
+	require.FileExists(t, filepath.Join(env.CacheDir, ".locks", "models--acme--tiny", h.digest("config.json")+".lock"),
+		"where huggingface_hub looks for it")
 	requireNoLeftovers(t, env.CacheDir)
 
 	h.forget()
@@ -105,19 +111,25 @@ func TestPullIntoFolder(t *testing.T) {
 
 func TestPullRevision(t *testing.T) {
 	h := newTestHub(t)
-	for revision, request := range map[string]string{"v1.0": "v1.0", "refs/pr/7": "refs/pr/7", testCommit: testCommit} {
+	for _, revision := range []string{"v1.0", "refs/pr/7", testCommit} {
 		t.Run(strings.ReplaceAll(revision, "/", "_"), func(t *testing.T) {
 			h.forget()
 			env, opt := h.env(), h.options()
 			opt.Revision = revision
 			dir, err := pull(env, opt)
 			require.NoError(t, err)
-			require.Len(t, h.seen("/revision/"+request), 1)
+			require.Equal(t, "/api/models/acme/tiny/revision/"+strings.ReplaceAll(revision, "/", "%2F"), h.seen("")[0].escapedPath)
 			found, err := Find(env, testModel, revision)
 			require.NoError(t, err)
 			require.Equal(t, dir, found)
 			_, err = Find(env, testModel, "")
 			require.ErrorIs(t, err, ErrNotFound, "main was not pulled")
+			ref, err := os.ReadFile(filepath.Join(modelDir(env.CacheDir, testModel), "refs", revision))
+			if revision == testCommit {
+				require.ErrorIs(t, err, fs.ErrNotExist)
+			} else {
+				require.Equal(t, testCommit, string(ref))
+			}
 		})
 	}
 }
@@ -219,6 +231,12 @@ func TestCopiesWhereLinksDoNotWork(t *testing.T) {
 	run()
 	h.requireComplete(p.Dir, "config.json", "tokenizer.json", "model.safetensors")
 	require.Len(t, h.seen(""), 1, "requests")
+
+	// A copy is not believed when its blob had to be fetched again.
+	require.NoError(t, os.Remove(filepath.Join(modelDir(env.CacheDir, testModel), "blobs", h.digest("tokenizer.json"))))
+	require.NoError(t, os.WriteFile(filepath.Join(p.Dir, "tokenizer.json"), pattern(900, 77), 0o644))
+	run()
+	h.requireComplete(p.Dir, "config.json", "tokenizer.json", "model.safetensors")
 }
 
 func TestWhereThereAreNoLocks(t *testing.T) {
@@ -232,6 +250,115 @@ func TestWhereThereAreNoLocks(t *testing.T) {
 	require.NoError(t, err)
 	h.requireComplete(dir, "config.json", "tokenizer.json", "model.safetensors")
 	requireNoLeftovers(t, env.CacheDir)
+
+	env, opt := h.env(), h.options()
+	opt.Retries = -1
+	p, err = Prepare(context.Background(), env, testModel, opt)
+	require.NoError(t, err)
+	p.locks.try = func(*os.File) (bool, error) { return false, errNoLocks }
+	h.fail("model.safetensors", 1000, cutBody(2000))
+	_, err = p.Run(context.Background())
+	require.Error(t, err)
+	requireNoLeftovers(t, env.CacheDir)
+}
+
+// A lock whose file was removed by its last holder is not mistaken for the lock on the new file.
+func TestLockOnARemovedFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "work", "lock")
+	clock := newTestClock()
+	others := &locker{clock, tryLock}
+	never := func() { t.Error("waited") }
+	first, err := others.acquire(context.Background(), path, true, never)
+	require.NoError(t, err)
+	var second *fileLock
+	tries := 0
+	late := &locker{clock, func(file *os.File) (bool, error) {
+		if tries++; tries == 1 { // late has opened the file of first, which goes before late can lock it
+			first.release()
+			second, err = others.acquire(context.Background(), path, true, never)
+			require.NoError(t, err)
+		}
+		return tryLock(file)
+	}}
+	waits := 0
+	third, err := late.acquire(context.Background(), path, true, func() { waits++; second.release() })
+	require.NoError(t, err)
+	require.Equal(t, 1, waits)
+	third.release()
+	require.NoFileExists(t, path)
+}
+
+func TestLockIsExclusive(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "work", "lock")
+	locks := &locker{newTestClock(), tryLock}
+	var holders atomic.Int32
+	var group errgroup.Group
+	for i := range 8 {
+		group.Go(func() error {
+			for range 50 {
+				lock, err := locks.acquire(context.Background(), path, i%2 == 0, func() {})
+				if err != nil {
+					return err
+				}
+				if n := holders.Add(1); n != 1 {
+					return fmt.Errorf("%d holders", n)
+				}
+				holders.Add(-1)
+				lock.release()
+				_ = os.Remove(filepath.Dir(path)) // as the end of a pull does
+			}
+			return nil
+		})
+	}
+	require.NoError(t, group.Wait())
+
+	lock, err := locks.acquire(context.Background(), path, true, func() {})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	_, err = locks.acquire(ctx, path, true, cancel)
+	require.ErrorIs(t, err, context.Canceled)
+	lock.release()
+}
+
+// The pull works with the standard library's server, over connections that stay open, and leaves none behind.
+func TestOrdinaryServer(t *testing.T) {
+	h := newTestHub(t)
+	var open atomic.Int32
+	requests := map[net.Conn]int{}
+	var mu sync.Mutex
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/api/") {
+			_, _ = w.Write(h.list())
+			return
+		}
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(h.files[filepath.Base(r.URL.Path)]))
+	}))
+	server.Config.ConnState = func(conn net.Conn, state http.ConnState) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateActive:
+			requests[conn]++
+		case http.StateClosed:
+			open.Add(-1)
+		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	none := func() bool { return open.Load() == 0 }
+	env, opt := h.env(), h.options()
+	env.Endpoint, opt.Parallel = server.URL, 1
+	require.NoError(t, writePartial(env, h, 4321))
+	p, err := Prepare(context.Background(), env, testModel, opt)
+	require.NoError(t, err)
+	require.Eventually(t, none, 10*time.Second, time.Millisecond, "open connections after Prepare")
+	_, err = p.Run(context.Background())
+	require.NoError(t, err)
+	h.requireComplete(p.Dir, "config.json", "tokenizer.json", "model.safetensors")
+	require.Eventually(t, none, 10*time.Second, time.Millisecond, "open connections after Run")
+	require.Len(t, requests, 2, "connections")
 }
 
 // Many pulls of one model at once, in one process as in several, bring every file once and right.
