@@ -62,8 +62,8 @@ func (e *Engine) open(ctx context.Context, o Options) error {
 		return err
 	}
 	logPlan(o, plan, ck.Config)
-	if e.text, err = tokenizer.Load(ck.Files); err != nil {
-		return fmt.Errorf("engine: reading the tokenizer of %q: %w", ck.Name, err)
+	if e.text, err = loadTokenizer(ck); err != nil {
+		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("engine: opening %q: %w", ck.Name, err)
@@ -84,7 +84,7 @@ func (e *Engine) open(ctx context.Context, o Options) error {
 	e.core = newCore(s, o.QueueRequests)
 	e.core.observer, e.core.check = o.Observer, o.CheckInvariants
 	e.intake = &intake{
-		text:    newModelText(e.text),
+		text:    newCodec(e.text),
 		vocab:   ck.Config.Vocab,
 		context: plan.Context,
 		eos:     endTokens(ck),

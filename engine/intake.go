@@ -93,6 +93,9 @@ func (in *intake) problems(r *Request) []string {
 	if kinds != 1 {
 		wrong("exactly one of Prompt, Messages, Tokens and Chunks must be set, not %d", kinds)
 	}
+	if _, idsOnly := in.text.(noText); idsOnly && r.hasText() {
+		wrong("the model has no tokenizer, so it takes token ids only")
+	}
 	in.checkTokens(wrong, "Tokens", r.Tokens)
 	for i, c := range r.Chunks {
 		if (c.Text != "") == (len(c.Tokens) > 0) {
@@ -120,6 +123,11 @@ func (in *intake) problems(r *Request) []string {
 		wrong("Logprobs must be 0 to %d, not %d", min(maxTops, in.vocab), r.Logprobs)
 	}
 	return found
+}
+
+// hasText says whether some of the prompt is text.
+func (r *Request) hasText() bool {
+	return r.Prompt != "" || len(r.Messages) > 0 || slices.ContainsFunc(r.Chunks, func(c Chunk) bool { return c.Text != "" })
 }
 
 // checkTokens reports the first token of a field that the model does not have.

@@ -54,7 +54,7 @@ type Stats struct {
 // Info describes the engine and its model.
 func (e *Engine) Info() Info { return e.info }
 
-// Tokenizer is the model's.
+// Tokenizer is the model's; nil if it has none.
 func (e *Engine) Tokenizer() *tokenizer.Tokenizer { return e.text }
 
 // Stats may be called at any time; the counts are those of the last step.
