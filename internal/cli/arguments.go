@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -26,13 +27,13 @@ func NormalizeArgs(root *cobra.Command, args []string) []string {
 		name = strings.TrimPrefix(name, "-")
 		name, _, hasValue := strings.Cut(name, "=")
 		flag, known := long[name]
-		if !known || len(name) < 2 {
+		if len(name) < 2 || !known && Nearest(name, slices.Collect(maps.Keys(long))) == "" {
 			continue
 		}
 		if !strings.HasPrefix(out[i], "--") {
 			out[i] = "-" + out[i]
 		}
-		if takesValue := flag.NoOptDefVal == ""; takesValue && !hasValue {
+		if known && flag.NoOptDefVal == "" && !hasValue {
 			i++ // the next argument is this flag's value, whatever it looks like
 		}
 	}

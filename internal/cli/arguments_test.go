@@ -34,7 +34,8 @@ func TestNormalizeArgs(t *testing.T) {
 		{"h stays", "run -h", "run -h"},
 		{"negative number stays", "run -5", "run -5"},
 		{"single dash stays", "run -", "run -"},
-		{"unknown stays", "run -mdoel x", "run -mdoel x"},
+		{"misspelt", "run -mdoel x", "run --mdoel x"},
+		{"unknown stays", "run -zebra x", "run -zebra x"},
 		{"after -- all stays", "run -raw -- -model x", "run --raw -- -model x"},
 		{"a value that looks like a flag", "run -stop -model -model m", "run --stop -model --model m"},
 		{"a value that looks like a flag, two dashes", "run --stop -raw -raw", "run --stop -raw --raw"},
@@ -53,6 +54,7 @@ func TestNormalizeArgs(t *testing.T) {
 func TestMistakesAreUsageErrors(t *testing.T) {
 	for _, c := range []struct{ name, args, err, hint string }{
 		{"misspelt flag", "run --modle tiny", "unknown flag: --modle", "did you mean --model?"},
+		{"misspelt flag with one dash", "run -modle tiny", "unknown flag: --modle", "did you mean --model?"},
 		{"flag that is not near any", "run --zzzzzz", "unknown flag: --zzzzzz", "run 'prog run --help'"},
 		{"value of the wrong kind", "run --max-tokens many", "invalid argument", "run 'prog run --help'"},
 		{"missing value", "run --model", "flag needs an argument", "run 'prog run --help'"},

@@ -135,3 +135,29 @@ func TestCollectOnThisMachine(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(text), `"logical_cores":`)
 }
+
+func TestFindGPU(t *testing.T) {
+	const version = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.159.04  Tue Aug 12 00:00:00 UTC 2025\nGCC version: 12.2\n"
+	for name, c := range map[string]struct {
+		files []string
+		path  string
+		want  GPU
+	}{
+		"none":                             {nil, "", GPU{Names: []string{}}},
+		"driver and GPUs":                  {[]string{"proc/driver/nvidia/version", version, "proc/driver/nvidia/gpus/0000:01:00.0/information", "Model: \t\t NVIDIA H100\nIRQ: 5\n", "proc/driver/nvidia/gpus/0000:02:00.0/information", "Model: NVIDIA L4\n", "usr/lib64/libcuda.so.1", ""}, "", GPU{Names: []string{"NVIDIA H100", "NVIDIA L4"}, Driver: "580.159.04", Library: "/usr/lib64/libcuda.so.1"}},
+		"library of the user's path first": {[]string{"opt/cuda/libcuda.so.1", "", "usr/lib64/libcuda.so.1", ""}, "::/nowhere:/opt/cuda", GPU{Names: []string{}, Library: "/opt/cuda/libcuda.so.1"}},
+	} {
+		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, findGPU(files(c.files...), c.path)) })
+	}
+}
+
+func TestFreeBytes(t *testing.T) {
+	if runtime.GOOS != "linux" && runtime.GOOS != "darwin" {
+		t.Skip("this system does not tell")
+	}
+	free, err := FreeBytes(t.TempDir())
+	require.NoError(t, err)
+	require.Positive(t, free)
+	_, err = FreeBytes("/no/such/folder")
+	require.ErrorIs(t, err, os.ErrNotExist)
+}

@@ -1,0 +1,174 @@
+// Package suite runs the benchmarks of the bench folder: each of them is a [Benchmark] value that says what to ask and
+// what to call the answer; this package has the settings, the measuring, the console text and the results file.
+//
+// A point (a batch size, for one) is run several times, every time on an engine of its own with an empty cache, so repeats
+// do not help each other. Model and device are opened once.
+package suite
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quire-llm/quire/engine"
+	"github.com/quire-llm/quire/internal/cli"
+	"github.com/quire-llm/quire/kvcache"
+)
+
+// Benchmark is one script of the suite.
+type Benchmark struct {
+	Name     string // "standard": the results go to results_standard.json
+	Short    string // one line for --help
+	Method   string // the rows' "method"
+	Heading  string // printed before each point, between ===
+	Strategy kvcache.Strategy
+	// Counted is what the throughput counts: input and output tokens, or output alone, as the original script has it.
+	Counted func(Sample) int
+	// Points lists what to measure, drawing from prompts in the original's order.
+	Points func(s Settings, prompts *Prompts) []Point
+}
+
+// Point is one row of the results.
+type Point struct {
+	Label   string             // "batch size: 4", for the console
+	Name    string             // "batch=4", for the Go benchmark line
+	Batches [][]engine.Request // answered one after another
+	// Row is the row for the results file: the original's keys first, then Details.
+	Row func(m Measured) any
+	// Lines are the console lines of this benchmark after the original's four. Nil: none.
+	Lines func(m Measured) []string
+}
+
+// Measured is a point with its figures.
+type Measured struct {
+	Sample  Sample // the one whose time is the median
+	Details Details
+}
+
+// Main runs a benchmark as a program and returns its exit code.
+func Main(b Benchmark, args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
+	return int(Execute(ctx, b, args, stdout, stderr))
+}
+
+// Execute is Main with a context that interrupts it: what was measured until then is kept, marked incomplete.
+func Execute(ctx context.Context, b Benchmark, args []string, stdout, stderr io.Writer) cli.Exit {
+	command := newCommand(b)
+	command.SetOut(stdout)
+	command.SetErr(stderr)
+	cli.Prepare(command, args)
+	err := command.ExecuteContext(ctx)
+	return cli.Tell(stderr, err)
+}
+
+// output says where results go.
+type output struct {
+	dir      string
+	quiet    bool
+	json     bool
+	benchfmt bool
+}
+
+func newCommand(b Benchmark) *cobra.Command {
+	settings, flags, out := DefaultSettings(), cli.EngineFlags{}, output{}
+	command := &cobra.Command{
+		Use:   b.Name,
+		Short: b.Short,
+		Long:  b.Short + ".\n\nFlags may have one dash or two. Exit codes:\n" + cli.ExitTable(),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return cli.UsageError("everything is said with flags, see --help", "unexpected argument %q", args[0])
+			}
+			return nil
+		},
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := settings.check(); err != nil {
+				return err
+			}
+			return execute(command.Context(), b, settings, flags, out, command.OutOrStdout(), command.ErrOrStderr())
+		},
+	}
+	f := command.Flags()
+	f.SortFlags = false
+	flags.RegisterModel(f)
+	settings.register(f)
+	flags.RegisterDevice(f)
+	flags.RegisterCache(f)
+	f.StringVar(&out.dir, "out", ".", "`folder` for the results file; made if it is not there")
+	f.BoolVar(&out.quiet, "quiet", false, "print nothing but the results file's path")
+	f.BoolVar(&out.json, "json", false, "print the rows as JSON instead of text")
+	f.BoolVar(&out.benchfmt, "benchfmt", false, "print Go benchmark lines, for benchstat, instead of text")
+	return command
+}
+
+// execute measures all points and writes the file.
+func execute(ctx context.Context, b Benchmark, settings Settings, flags cli.EngineFlags, out output, stdout, stderr io.Writer) error {
+	path := filepath.Join(out.dir, "results_"+b.Name+".json")
+	if err := makeWritable(out.dir); err != nil {
+		return err
+	}
+	text := io.Discard
+	if !out.quiet && !out.json && !out.benchfmt {
+		text = stdout
+	}
+	s, err := open(ctx, b, settings, flags, stderr)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	s.progress = cli.NewProgress(stderr)
+	if out.quiet {
+		s.progress = cli.NewProgress(nil)
+	}
+	defer s.progress.Clear()
+	s.printHeader(text)
+
+	points := b.Points(s.settings, s.prompts)
+	var rows []any
+	var measured []Measured
+	var failed error
+	for _, p := range points {
+		printPointHeading(text, b, p)
+		var m Measured
+		m, failed = s.measure(ctx, p)
+		if failed != nil && ctx.Err() == nil {
+			return failed // a failure is no result
+		}
+		s.progress.Clear()
+		rows, measured = append(rows, p.Row(m)), append(measured, m)
+		printPoint(text, b, p, m)
+		if failed != nil {
+			break
+		}
+	}
+	data, err := encodeRows(rows)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(path, data); err != nil {
+		return err
+	}
+	switch {
+	case out.json:
+		_, err = stdout.Write(data)
+	case out.benchfmt:
+		err = writeBenchfmt(stdout, b, points, measured)
+	case out.quiet:
+		_, err = fmt.Fprintln(stdout, path)
+	default:
+		_, err = fmt.Fprintf(stdout, "\nResults saved to %s\n", path)
+	}
+	if failed != nil {
+		fmt.Fprintf(stderr, "interrupted: %d of %d points are in %s, the last one incomplete\n", len(rows), len(points), path)
+		return failed
+	}
+	return err
+}

@@ -1,0 +1,46 @@
+package suite
+
+import (
+	"github.com/quire-llm/quire/internal/pyrand"
+)
+
+// The original draws prompts of randint(100, max_input_len) ids in 0..10000.
+const (
+	minInputTokens = 100
+	maxDrawnID     = 10000
+)
+
+// Prompts draws token ids as the original scripts do. Whatever the model, the stream is the same.
+type Prompts struct {
+	random *pyrand.Random
+	// Modulo is the size of the model's ordinary vocabulary where it is smaller than the ids drawn: every id is taken
+	// modulo it. 0: ids are as drawn.
+	Modulo int
+}
+
+// NewPrompts starts the stream of a seed for a model whose ids below ordinaryVocab are no special tokens.
+func NewPrompts(seed int64, ordinaryVocab int) *Prompts {
+	p := &Prompts{random: pyrand.New(seed)}
+	if ordinaryVocab <= maxDrawnID {
+		p.Modulo = ordinaryVocab
+	}
+	return p
+}
+
+// Draw draws one prompt of randint(100, maxTokens) ids; maxTokens below 100 is the length itself.
+func (p *Prompts) Draw(maxTokens int) []int32 {
+	return p.IDs(p.random.IntRange(min(minInputTokens, maxTokens), maxTokens))
+}
+
+// IDs draws n token ids.
+func (p *Prompts) IDs(n int) []int32 {
+	ids := make([]int32, n)
+	for i := range ids {
+		id := p.random.IntRange(0, maxDrawnID)
+		if p.Modulo > 0 {
+			id %= p.Modulo
+		}
+		ids[i] = int32(id)
+	}
+	return ids
+}
