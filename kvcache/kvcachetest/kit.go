@@ -23,7 +23,7 @@
 //   - A failed transfer leaves its target undefined. Copies and placements finish before the next rows run; loads and
 //     stores take any number of steps, and the device may read or write their block until they are reported.
 //   - Stats agree with the twin and with a scan of the pool. No more blocks are in use than sequences would need with
-//     nothing shared, and one for each pending transfer. Check finds nothing wrong, and finds what the kit plants.
+//     nothing shared, and two for each pending transfer. Check finds nothing wrong, and finds what the kit plants.
 //   - With all sequences removed and all transfers done, nothing is in use and everything is available.
 //
 // Random rounds are numbered, and the number is their seed. A failure names it, and
@@ -94,7 +94,7 @@ func parts() []part {
 // Defaults of the random part: operations in a round, and rounds where KVCACHETEST_ROUNDS does not say how many.
 const (
 	roundOperations = 150
-	defaultRounds   = 120
+	defaultRounds   = 250
 )
 
 // random runs rounds of random operations, each under a seed of its own.

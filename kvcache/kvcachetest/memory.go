@@ -48,7 +48,7 @@ type flight struct {
 func (w *world) transfer(all bool) {
 	w.moves = w.manager.Moves(w.moves[:0])
 	for _, m := range w.moves {
-		w.note("move", int(m.Kind), int(m.From), int(m.To))
+		w.note("transfer of kind %d from block %d to %d", int(m.Kind), int(m.From), int(m.To))
 		w.tally.transfers++
 		w.depart(m)
 	}
@@ -126,7 +126,7 @@ func (w *world) land(f flight) {
 
 func (w *world) moved(m kvcache.Move, err error) {
 	if err != nil {
-		w.note("failed", int(m.Kind), int(m.From), int(m.To))
+		w.note("transfer of kind %d from block %d to %d fails", int(m.Kind), int(m.From), int(m.To))
 		w.disturb()
 	}
 	w.manager.Moved(m, err)
@@ -135,11 +135,19 @@ func (w *world) moved(m kvcache.Move, err error) {
 
 func (w *world) transferFails() bool { return w.failing || w.faulty && oneIn(w.in, 6) }
 
-// scrub makes the content of free blocks undefined: what nobody uses and no key names may be gone at any time.
+// scrub makes the content of blocks undefined that begin a new life or end one: those that were cached and now belong to
+// somebody under another key, and those that nobody uses and no key names.
 func (w *world) scrub() {
-	for b := kvcache.BlockID(1); int(b) <= w.pool.Blocks(); b++ {
-		if _, keyed := w.pool.Key(b); !keyed && !w.pool.InUse(b) {
-			w.memory.scribble(b)
+	for len(w.blockStates) <= w.pool.Blocks() {
+		w.blockStates = append(w.blockStates, blockState{})
+	}
+	w.blockStates = w.blockStates[:w.pool.Blocks()+1]
+	for b := range w.blockStates {
+		was, is := w.blockStates[b], w.blockState(kvcache.BlockID(b))
+		evicted := was.cached() && is.refs > 0 && is.key != was.key
+		if evicted || !w.inStep && is == (blockState{}) { // in a step, the rows of a removed sequence may still run
+			w.memory.scribble(kvcache.BlockID(b))
 		}
+		w.blockStates[b] = is
 	}
 }

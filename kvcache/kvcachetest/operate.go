@@ -112,7 +112,7 @@ func (w *world) refusals() {
 		}
 	})
 	for _, c := range calls {
-		w.note("refuse", 0, 0, 0)
+		w.note("to be refused: " + c.name)
 		w.remember(&w.before)
 		err := c.do()
 		if err == nil {
@@ -147,15 +147,19 @@ func want(target, err error) error {
 
 // drain computes everything that is missing, and fails if that stops before the end.
 func (w *world) drain() {
-	for {
-		waiting := len(w.flying) > 0 || w.manager.Stats().PendingMoves > 0
+	for idle := 0; ; {
+		waiting := w.transferring()
 		w.transfer(true)
-		if w.runStep(stepOptions{}) > 0 || waiting {
+		if w.runStep(stepOptions{}) > 0 {
+			idle = 0
+			continue
+		}
+		if idle++; waiting && idle < patience {
 			continue
 		}
 		for _, s := range w.sequences {
 			if !s.finished() {
-				w.failf("nobody computes what sequence %d lacks: it has %v", s.id, s.state)
+				w.failf("nobody computes what sequence %d lacks: it has %d tokens, of which it computed %d", s.id, len(s.tokens), s.computed(len(s.tokens)))
 			}
 		}
 		if n := w.manager.Stats().WaitingSpans; n != 0 {
@@ -172,12 +176,7 @@ func (w *world) finish() {
 	for len(w.sequences) > 0 {
 		w.remove(w.sequences[w.in.below(len(w.sequences))])
 	}
-	for tries := 0; len(w.flying) > 0 || w.manager.Stats().PendingMoves > 0; tries++ {
-		if tries == 1000 {
-			w.failf("Stats.PendingMoves stays %d", w.manager.Stats().PendingMoves)
-		}
-		w.transfer(true)
-	}
+	w.settleTransfers()
 	w.verify() // nothing in use, everything available
 	n := min(w.pool.Blocks()*w.blockTokens, w.maxTokens)
 	tokens := make([]int32, n)
@@ -190,7 +189,21 @@ func (w *world) finish() {
 	}
 	w.drain()
 	w.remove(s)
-	for w.manager.Stats().PendingMoves > 0 {
+	w.settleTransfers()
+}
+
+// patience is how many steps a strategy may spend on transfers alone.
+const patience = 100
+
+// transferring says whether transfers are asked for or under way.
+func (w *world) transferring() bool { return len(w.flying) > 0 || w.manager.Stats().PendingMoves > 0 }
+
+// settleTransfers does transfers until none is left.
+func (w *world) settleTransfers() {
+	for tries := 0; w.transferring(); tries++ {
+		if tries == patience {
+			w.failf("Stats.PendingMoves stays %d", w.manager.Stats().PendingMoves)
+		}
 		w.transfer(true)
 	}
 }

@@ -54,7 +54,7 @@ func wholeBlocks(w *world) {
 	b := w.blockTokens
 	for _, portion := range []int{0, 1, b - 1, b, b + 1} {
 		for n := 1; n <= 3*b+1; n++ {
-			if m := n % b; m > 1 && m < b-1 {
+			if m := n % b; m > 1 && m < b-1 || portion == 1 && n > b+1 {
 				continue
 			}
 			first := w.mustAdmit(w.run(n, n))
@@ -130,7 +130,7 @@ func (w *world) forget() {
 func producerRemoved(w *world) {
 	for waiters := 1; waiters <= 8; waiters++ {
 		for moment := range 5 {
-			w.note("waiters", waiters, moment, 0)
+			w.note("%d waiters, moment %d", waiters, moment)
 			p := w.run(10*waiters+moment, 3*w.blockTokens)
 			producer := w.mustAdmit(p)
 			for i := range waiters {

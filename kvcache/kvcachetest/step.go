@@ -40,7 +40,7 @@ func (w *world) runStep(o stepOptions) int {
 	if o.order == nil {
 		o.order = slices.Clone(w.sequences)
 	}
-	w.note("step", w.step, o.budget, len(o.remove))
+	w.note("step %d: budget %d, %d sequences removed in it", w.step, o.budget, len(o.remove))
 	w.transfer(false)
 	w.inStep = true
 	left := o.budget
@@ -87,7 +87,7 @@ func (w *world) give(s *sequence, budget int) int {
 	}
 	given := 0
 	for _, span := range w.spans[1:] {
-		w.note("span", int(span.Seq), span.Start, span.Len)
+		w.note("  sequence %d: from token %d, %d tokens", int(span.Seq), span.Start, span.Len)
 		given += span.Len
 		if span.Seq != s.id || span.Len < 1 || span.Start < 0 || span.Start+span.Len > len(s.tokens) || given > budget {
 			w.failf("Next of sequence %d: got %+v, with %d tokens and a budget of %d", s.id, span, len(s.tokens), budget)
@@ -100,6 +100,7 @@ func (w *world) give(s *sequence, budget int) int {
 		}
 		w.plan = append(w.plan, w.look(s, span))
 	}
+	w.scrub()
 	w.peak = max(w.peak, w.pool.CountUsed())
 	return given
 }
@@ -166,13 +167,11 @@ func (w *world) compute(p *planned) {
 	for i, at := range p.view[own:] {
 		index := p.span.Start + i
 		sl := &w.memory.slots[at.slot]
-		switch held := w.pool.Refs(kvcache.BlockID(at.slot / w.blockTokens)); {
+		switch {
 		case sl.written == w.step:
 			w.failf("%+v writes token %d to slot %d, which another span of this step writes", p.span, index, at.slot)
 		case sl.read == w.step:
 			w.failf("%+v writes token %d to slot %d, which another span of this step counted on", p.span, index, at.slot)
-		case sl.confirmed && held > 1 && sl.context != p.seq.context[index]:
-			w.failf("%+v writes token %d to slot %d, over what others hold", p.span, index, at.slot)
 		}
 		*sl = slot{chunk: p.seq.chunk[index], pos: at.stored, written: w.step, read: sl.read}
 		if exact {
@@ -186,20 +185,16 @@ func (w *world) compute(p *planned) {
 func (w *world) read(p *planned, index int, at place) (exact bool) {
 	sl := &w.memory.slots[at.slot]
 	sl.read = w.step
-	if sl.pos != at.stored {
+	exact = sl.context == p.seq.context[index]
+	switch {
+	case !sl.confirmed && sl.written != w.step:
+		w.failf("%+v reads token %d in slot %d, which nobody has written", p.span, index, at.slot)
+	case !exact && !(w.approximate && sl.chunk == p.seq.chunk[index]):
+		w.failf("%+v reads token %d in slot %d, which holds something else", p.span, index, at.slot)
+	case sl.pos != at.stored:
 		w.failf("%+v reads token %d in slot %d as rotated for %d, but it was for %d", p.span, index, at.slot, at.stored, sl.pos)
 	}
-	if !sl.confirmed && sl.written != w.step {
-		w.failf("%+v reads token %d in slot %d, which nobody has written", p.span, index, at.slot)
-	}
-	switch {
-	case sl.context == p.seq.context[index]:
-		return true
-	case w.approximate && sl.chunk == p.seq.chunk[index]:
-		return false
-	}
-	w.failf("%+v reads token %d in slot %d, which holds something else", p.span, index, at.slot)
-	return false
+	return exact
 }
 
 // confirm reports a span as written. What a removed sequence's rows wrote may be gone.
@@ -224,7 +219,7 @@ func (w *world) settle(s *sequence) {
 	if !s.finished() {
 		return
 	}
-	got, want := s.computedPrompt(), len(s.prompt.Tokens)-s.cached
+	got, want := s.computed(len(s.prompt.Tokens)), len(s.prompt.Tokens)-s.cached
 	if got < want || got != want && !s.disturbed {
 		w.failf("sequence %d computed %d of %d prompt tokens, with %d cached at admission", s.id, got, len(s.prompt.Tokens), s.cached)
 	}

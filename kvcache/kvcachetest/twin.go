@@ -71,10 +71,10 @@ func (s *sequence) chunkOf(i int) (start int, ok bool) {
 // finished says that everything is computed, the last token by this sequence itself.
 func (s *sequence) finished() bool { return s.state[len(s.tokens)-1] == computed }
 
-// computedPrompt counts the prompt's tokens that this sequence computed.
-func (s *sequence) computedPrompt() int {
+// computed counts those of the first tokens that this sequence computed.
+func (s *sequence) computed(tokens int) int {
 	n := 0
-	for _, st := range s.state[:len(s.prompt.Tokens)] {
+	for _, st := range s.state[:tokens] {
 		if st == computed {
 			n++
 		}

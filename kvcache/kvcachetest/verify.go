@@ -18,9 +18,7 @@ func (w *world) verify() {
 	if w.pool.Blocks()+1 != len(w.memory.slots)/w.blockTokens {
 		w.memory.resize(w.pool.Blocks()) // a finished relocation shrinks the pool by itself
 	}
-	if !w.inStep {
-		w.scrub()
-	}
+	w.scrub()
 	w.verifyStats()
 }
 
@@ -53,7 +51,7 @@ func (w *world) verifyStats() {
 	for _, s := range w.sequences {
 		need += s.blocks(len(s.tokens), w.blockTokens)
 	}
-	if used > need+st.PendingMoves {
+	if used > need+2*st.PendingMoves { // a source and a target each
 		w.failf("%d blocks are in use; %d sequences need at most %d, and %d transfers are pending", used, len(w.sequences), need, st.PendingMoves)
 	}
 	available := w.manager.Available()
@@ -68,8 +66,8 @@ func (w *world) verifyStats() {
 // countCached counts the blocks that nothing refers to and that have a key.
 func (w *world) countCached() int {
 	n := 0
-	for b := kvcache.BlockID(1); int(b) <= w.pool.Blocks(); b++ {
-		if _, keyed := w.pool.Key(b); keyed && !w.pool.InUse(b) {
+	for b := 1; b <= w.pool.Blocks(); b++ {
+		if w.blockState(kvcache.BlockID(b)).cached() {
 			n++
 		}
 	}
@@ -83,17 +81,25 @@ type snapshot struct {
 	blocks    []blockState
 }
 
+// blockState is what the pool says of a block.
 type blockState struct {
-	refs int
-	key  kvcache.Key
+	refs  int
+	keyed bool
+	key   kvcache.Key
+}
+
+func (s blockState) cached() bool { return s.refs == 0 && s.keyed }
+
+func (w *world) blockState(b kvcache.BlockID) blockState {
+	key, keyed := w.pool.Key(b)
+	return blockState{w.pool.Refs(b), keyed, key}
 }
 
 func (w *world) remember(s *snapshot) {
 	s.stats, s.available = w.manager.Stats(), w.manager.Available()
 	s.blocks = s.blocks[:0]
 	for b := kvcache.BlockID(0); int(b) <= w.pool.Blocks(); b++ {
-		key, _ := w.pool.Key(b)
-		s.blocks = append(s.blocks, blockState{w.pool.Refs(b), key})
+		s.blocks = append(s.blocks, w.blockState(b))
 	}
 }
 

@@ -33,7 +33,8 @@ type world struct {
 	step        int // number of the step
 	inStep      bool
 	plan        []*planned
-	peak        int // most blocks in use after any call
+	peak        int          // most blocks in use after any call
+	blockStates []blockState // [blocks+1]; after the last call
 	tally       tally
 	log         []operation
 
@@ -43,10 +44,11 @@ type world struct {
 	before, after snapshot          // scratch
 }
 
-// operation is a line of the log.
+// operation is a line of the log, formatted only if it is shown.
 type operation struct {
-	name    string
-	a, b, c int
+	format string
+	args   [3]int
+	shown  int // of args
 }
 
 func newWorld(t TB, s kvcache.Strategy, c config, in choices) *world {
@@ -86,8 +88,15 @@ func (w *world) guard(f func()) {
 }
 
 // note adds an operation to the log that a failure shows.
-func (w *world) note(name string, a, b, c int) {
-	w.log = append(w.log, operation{name, a, b, c})
+func (w *world) note(format string, args ...int) {
+	op := operation{format: format, shown: len(args)}
+	copy(op.args[:], args)
+	w.log = append(w.log, op)
+}
+
+func (op operation) String() string {
+	args := []any{op.args[0], op.args[1], op.args[2]}
+	return fmt.Sprintf(op.format, args[:op.shown]...)
 }
 
 // failf ends the test, with the operations that led there.
@@ -96,7 +105,7 @@ func (w *world) failf(format string, args ...any) {
 	var b strings.Builder
 	shown := w.log[max(0, len(w.log)-40):]
 	for i, op := range shown {
-		fmt.Fprintf(&b, "  %4d  %-10s %d %d %d\n", len(w.log)-len(shown)+i, op.name, op.a, op.b, op.c)
+		fmt.Fprintf(&b, "  %4d  %v\n", len(w.log)-len(shown)+i, op)
 	}
 	w.t.Fatalf("kvcachetest: strategy %q breaks a rule: %s\n%d blocks of %d, at most %d tokens; replay: %s\noperations:\n%s",
 		w.strategy.Name(), fmt.Sprintf(format, args...), w.blocks, w.blockTokens, w.maxTokens, w.replay, b.String())
@@ -120,7 +129,7 @@ func (w *world) mustUse(b kvcache.BlockID, what string) {
 // admit asks for a prompt to be taken in and judges the answer. It returns nil where there is no room.
 func (w *world) admit(p kvPrompt) *sequence {
 	id := w.nextID
-	w.note("admit", int(id), len(p.Tokens), len(p.Chunks))
+	w.note("admit %d: %d tokens, %d chunks", int(id), len(p.Tokens), len(p.Chunks))
 	available := w.manager.Available()
 	w.remember(&w.before)
 	a, err := w.manager.Admit(id, p)
@@ -153,7 +162,7 @@ func (w *world) admit(p kvPrompt) *sequence {
 
 // extend asks for room for n more tokens. It returns whether there was.
 func (w *world) extend(s *sequence, n int) bool {
-	w.note("extend", int(s.id), n, 0)
+	w.note("extend %d by %d", int(s.id), n)
 	available := w.manager.Available()
 	w.remember(&w.before)
 	total := len(s.tokens) + n
@@ -198,7 +207,7 @@ func (w *world) judge(call string, err error, tokens, least, most, find, availab
 
 // remove forgets a sequence. Those that counted on what it was to compute may now have to compute more.
 func (w *world) remove(s *sequence) {
-	w.note("remove", int(s.id), 0, 0)
+	w.note("remove %d", int(s.id))
 	w.sequences = slices.DeleteFunc(w.sequences, func(o *sequence) bool { return o == s })
 	w.manager.Remove(s.id)
 	w.disturb()
@@ -224,7 +233,7 @@ func (w *world) preempt(s *sequence) *sequence {
 
 // resize asks for another capacity.
 func (w *world) resize(blocks int) int {
-	w.note("resize", blocks, 0, 0)
+	w.note("resize to %d", blocks)
 	old, used := w.pool.Blocks(), w.pool.CountUsed()
 	w.remember(&w.before)
 	got, err := w.manager.Resize(blocks)
