@@ -58,7 +58,7 @@ and :layers=N for fewer layers). Flags may have one dash or two.`,
 		RunE: func(root *cobra.Command, _ []string) error { return root.Help() },
 	}
 	root.AddCommand(a.runCommand(), a.verifyCommand(), a.inspectCommand(),
-		a.tokenizeCommand(), a.detokenizeCommand(), a.versionCommand(), exitCodesTopic())
+		a.pullCommand(), a.tokenizeCommand(), a.detokenizeCommand(), a.doctorCommand(), a.versionCommand(), exitCodesTopic())
 	return root
 }
 

@@ -161,3 +161,23 @@ func TestFreeBytes(t *testing.T) {
 	_, err = FreeBytes("/no/such/folder")
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
+
+func TestSum(t *testing.T) {
+	for _, n := range []int{0, 1, 7, 8, 9, 100} {
+		words := make([]uint64, n)
+		for i := range words {
+			words[i] = uint64(i)
+		}
+		require.Equal(t, uint64(n*max(n-1, 0)/2), sum(words), "%d words", n)
+	}
+	require.Positive(t, ReadBandwidth(1<<16, 2))
+}
+
+func TestCPUFeatures(t *testing.T) {
+	if runtime.GOARCH == "arm64" {
+		require.Contains(t, CPUFeatures(), "asimd")
+	}
+	for _, name := range CPUFeatures() {
+		require.Regexp(t, `^[a-z0-9-]+$`, name)
+	}
+}
