@@ -3,20 +3,22 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 )
 
-// inbox is what other goroutines leave for the step loop: new sequences, halts, and the wish to close.
+// inbox is what other goroutines leave for the step loop: new sequences, halts, and the wish to close. It has places for as
+// many sequences as the engine may hold; who waits for one gets it in the order of asking.
 type inbox struct {
-	capacity int // sequences accepted and not yet ended
+	places int
 
 	mu       sync.Mutex
-	arrivals []*sequence   // guarded by mu
-	halts    []halt        // guarded by mu
-	held     int           // guarded by mu: sequences accepted and not yet ended
-	tickets  uint64        // guarded by mu: handed out
-	closing  error         // guarded by mu: why nothing more is accepted
-	room     chan struct{} // guarded by mu: closed when held falls; nil if nobody waits
+	arrivals []*sequence     // guarded by mu
+	halts    []halt          // guarded by mu
+	taken    int             // guarded by mu: places of sequences accepted and not yet ended, or handed to who waited
+	waiting  []chan struct{} // guarded by mu: [1] filled when a place is handed over, in the order of asking
+	tickets  uint64          // guarded by mu: handed out
+	closing  error           // guarded by mu: why nothing more is accepted
 
 	wake chan struct{} // [1] filled when something is new
 }
@@ -27,41 +29,54 @@ type halt struct {
 	err error
 }
 
-func newInbox(capacity int) *inbox {
-	return &inbox{capacity: capacity, wake: make(chan struct{}, 1)}
+func newInbox(places int) *inbox {
+	return &inbox{places: places, wake: make(chan struct{}, 1)}
 }
 
-// accept queues a sequence. Where the engine is full it fails with ErrOverloaded, or, if wait is set, waits for room.
+// accept queues a sequence. Where all places are taken it fails with ErrOverloaded, or, if wait is set, waits for one.
 func (in *inbox) accept(ctx context.Context, seq *sequence, wait bool) error {
-	for {
-		in.mu.Lock()
-		switch {
-		case in.closing != nil:
-			defer in.mu.Unlock()
-			return in.closing
-		case in.held < in.capacity:
-			in.held++
-			in.tickets++
-			seq.ticket = in.tickets
-			in.arrivals = append(in.arrivals, seq)
-			in.mu.Unlock()
-			in.poke()
-			return nil
-		case !wait:
-			in.mu.Unlock()
-			return fmt.Errorf("%w: %d requests are running or waiting", ErrOverloaded, in.capacity)
-		}
-		if in.room == nil {
-			in.room = make(chan struct{})
-		}
-		room := in.room
-		in.mu.Unlock()
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return cancelled(ctx)
-		}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	switch {
+	case in.closing != nil:
+		return in.closing
+	case in.taken < in.places:
+		in.taken++
+		in.enter(seq)
+		return nil
+	case !wait:
+		return fmt.Errorf("%w: %d requests are running or waiting", ErrOverloaded, in.places)
 	}
+	turn := make(chan struct{}, 1)
+	in.waiting = append(in.waiting, turn)
+	in.mu.Unlock()
+	select {
+	case <-turn:
+	case <-ctx.Done():
+	}
+	in.mu.Lock()
+	if i := slices.Index(in.waiting, turn); i >= 0 { // ctx is done
+		in.waiting = slices.Delete(in.waiting, i, i+1)
+		return cancelled(ctx)
+	}
+	switch { // a place was handed over
+	case in.closing != nil:
+		in.free(1)
+		return in.closing
+	case ctx.Err() != nil:
+		in.free(1)
+		return cancelled(ctx)
+	}
+	in.enter(seq)
+	return nil
+}
+
+// enter queues a sequence that has its place.
+func (in *inbox) enter(seq *sequence) {
+	in.tickets++
+	seq.ticket = in.tickets
+	in.arrivals = append(in.arrivals, seq)
+	in.poke()
 }
 
 // halt asks for the end of a sequence. Asking twice, or after its end, is fine.
@@ -72,17 +87,16 @@ func (in *inbox) halt(seq *sequence, err error) {
 	in.poke()
 }
 
-// close makes accept fail with err from now on; the first call counts. It returns what accept fails with.
-func (in *inbox) close(err error) error {
+// close makes accept fail with err from now on; the first call counts.
+func (in *inbox) close(err error) {
 	in.mu.Lock()
+	defer in.mu.Unlock()
 	if in.closing == nil {
 		in.closing = err
+		in.taken += len(in.waiting)
+		in.free(len(in.waiting)) // who waits will see why
+		in.poke()
 	}
-	err = in.closing
-	in.signalRoom()
-	in.mu.Unlock()
-	in.poke()
-	return err
 }
 
 // leave says that n accepted sequences have ended.
@@ -91,16 +105,18 @@ func (in *inbox) leave(n int) {
 		return
 	}
 	in.mu.Lock()
-	in.held -= n
-	in.signalRoom()
-	in.mu.Unlock()
+	defer in.mu.Unlock()
+	in.free(n)
 }
 
-func (in *inbox) signalRoom() {
-	if in.room != nil {
-		close(in.room)
-		in.room = nil
+// free hands n places to those who wait, and has the rest back.
+func (in *inbox) free(n int) {
+	handed := min(n, len(in.waiting))
+	for _, turn := range in.waiting[:handed] {
+		turn <- struct{}{}
 	}
+	in.waiting = slices.Delete(in.waiting, 0, handed)
+	in.taken -= n - handed
 }
 
 // take empties the inbox into the given slices. err is set once the engine is to close.
@@ -112,11 +128,11 @@ func (in *inbox) take(arrivals []*sequence, halts []halt) ([]*sequence, []halt, 
 	return arrivals, halts, in.closing
 }
 
-// accepted counts the sequences that have not ended yet.
+// accepted counts the places that are taken.
 func (in *inbox) accepted() int {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.held
+	return in.taken
 }
 
 func (in *inbox) poke() {

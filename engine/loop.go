@@ -62,32 +62,32 @@ func (c *core) loop() {
 	defer c.delivery.close()
 	var arrivals []*sequence
 	var halts []halt
-	for {
+	for closing := error(nil); closing == nil; {
 		if c.scheduler.idle() {
 			<-c.inbox.wake
 		}
-		var closing error
 		arrivals, halts, closing = c.inbox.take(arrivals, halts)
-		for _, seq := range arrivals {
-			c.scheduler.enqueue(seq)
-		}
 		now := time.Now()
-		for _, h := range halts {
-			c.scheduler.halt(h.seq, h.err, now)
-		}
-		clear(arrivals) // let go of what ends
-		clear(halts)
-		if closing == nil {
-			if err := c.step(now); err != nil {
-				c.fail(err)
-				closing = c.inbox.close(fmt.Errorf("%w: %w", ErrClosed, err))
-			}
+		c.receive(arrivals, halts, now)
+		if closing != nil {
+			c.dismiss(closing, now) // nothing can follow
+		} else if err := c.step(now); err != nil {
+			c.fail(err)
 		}
 		c.report()
-		if closing != nil && c.dismiss(closing) {
-			return
-		}
 	}
+}
+
+// receive takes in what the inbox held.
+func (c *core) receive(arrivals []*sequence, halts []halt, now time.Time) {
+	for _, seq := range arrivals {
+		c.scheduler.enqueue(seq)
+	}
+	for _, h := range halts {
+		c.scheduler.halt(h.seq, h.err, now)
+	}
+	clear(arrivals) // let go of what ends
+	clear(halts)
 }
 
 // step does one step if there is anything to do.
@@ -132,22 +132,21 @@ func (c *core) report() {
 	s.ended = 0
 }
 
+// fail begins the end of the engine: err is its last word to everybody.
 func (c *core) fail(err error) {
 	c.mu.Lock()
 	c.last.failed = err
 	c.mu.Unlock()
+	c.inbox.close(fmt.Errorf("%w: %w", ErrClosed, err))
 }
 
-// dismiss ends all sequences with err. It says whether it has found the inbox empty, so that nothing can follow.
-func (c *core) dismiss(err error) bool {
-	s := c.scheduler
-	for !s.idle() {
+// dismiss ends all sequences with err.
+func (c *core) dismiss(err error, now time.Time) {
+	for s := c.scheduler; !s.idle(); {
 		last := s.waiting
 		if len(last) == 0 {
 			last = s.running
 		}
-		s.halt(last[len(last)-1], err, time.Now())
+		s.halt(last[len(last)-1], err, now)
 	}
-	c.report()
-	return c.inbox.accepted() == 0
 }

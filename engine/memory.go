@@ -67,10 +67,11 @@ func PlanMemory(ck *model.Checkpoint, o Options, info kernels.Info) (MemoryPlan,
 		return p, err
 	}
 	needs := model.PlanMemory(c, o.load(p.Context), activationBytes(info))
+	angles := needs.Rope / int64(p.Context)
 	p.Activations, p.Rope = needs.Activations, needs.Rope
 	p.sizeCache(o)
-	p.Rope = model.PlanMemory(c, o.load(p.Context), activationBytes(info)).Rope
-	p.LargestContext, p.LargestBatch = p.largest(c)
+	p.Rope = angles * int64(p.Context)
+	p.LargestContext, p.LargestBatch = p.largest(c, angles)
 	return p, p.fits(o)
 }
 
@@ -141,13 +142,15 @@ func (p *MemoryPlan) roomTokens(beside int64) int {
 	return int(max(room/p.blockBytes()-1, 0)) * p.BlockTokens
 }
 
-// largest works out the longest sequence and the largest batch that would fit.
-func (p *MemoryPlan) largest(c model.Config) (context, batch int) {
+// largest works out the longest sequence and the largest batch that would fit. A longer sequence needs a longer table of
+// angles as well, of angles bytes a position.
+func (p *MemoryPlan) largest(c model.Config, angles int64) (context, batch int) {
 	if p.Available == 0 {
 		return 0, 0
 	}
-	room := p.roomTokens(0)
-	return min(room, c.MaxPositions), room / (blocksFor(p.Context, p.BlockTokens) * p.BlockTokens)
+	room := p.Available - p.Reserve - p.Weights - p.Activations - p.blockBytes()
+	context = int(max(room/(p.blockBytes()+angles*int64(p.BlockTokens)), 0)) * p.BlockTokens
+	return min(context, c.MaxPositions), p.roomTokens(0) / (blocksFor(p.Context, p.BlockTokens) * p.BlockTokens)
 }
 
 // leastContext is the context below which a default is no use to anybody.
@@ -166,9 +169,12 @@ func (p *MemoryPlan) fits(o Options) error {
 	if p.Total() <= p.Available-p.Reserve && !tooSmall {
 		return nil
 	}
-	advice := fmt.Sprintf("a context of %d tokens would fit (MaxContext, CacheTokens)", p.LargestContext)
-	if p.LargestContext < p.BlockTokens {
+	advice := fmt.Sprintf("a context of %d tokens would fit", p.LargestContext)
+	switch room := p.roomTokens(0); {
+	case p.LargestContext < p.BlockTokens:
 		advice = "no context would fit: use a smaller model, or a machine with more memory"
+	case room >= p.Context:
+		advice = fmt.Sprintf("a cache of %d tokens would fit", room)
 	}
 	return fmt.Errorf("%w: %s for a cache of %d tokens, %s for weights and %s for a step, of %s that may be used; %s",
 		ErrNoMemory, bytesText(p.KV), p.CacheTokens(), bytesText(p.Weights), bytesText(p.Activations+p.Rope),

@@ -153,6 +153,7 @@ func (s *scheduler) preempt(seq *sequence) {
 	s.running = remove(s.running, seq)
 	seq.id, seq.decoding, seq.computed, seq.todo = 0, false, 0, 0
 	seq.preemptions++
+	s.blocked = false // the next to admit is another one
 	s.count.preemptions++
 	s.step.changes++
 	s.waiting = insert(s.waiting, seq)
@@ -332,10 +333,10 @@ func (s *scheduler) end(seq *sequence, ev event, e ending) {
 	if seq.id != 0 {
 		s.manager.Remove(seq.id)
 		s.running = remove(s.running, seq)
-		s.blocked = false
 	} else {
 		s.waiting = remove(s.waiting, seq)
 	}
+	s.blocked = false // there is more room, or the next to admit is another one
 	seq.ended = true
 	s.ended++
 	e.usage = Usage{
