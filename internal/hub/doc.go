@@ -1,6 +1,7 @@
 // Package hub owns the Hugging Face cache on this machine: where models lie, and how they get there.
 //
-// The layout is that of huggingface_hub, so both see each other's downloads and resume each other's interruptions:
+// The layout and the locks are those of huggingface_hub, so both use what the other has fetched. Modes are left to the
+// umask: a cache may be shared.
 //
 //	models--owner--name/blobs/DIGEST              the content, named by its SHA-256 (LFS) or git blob SHA-1
 //	models--owner--name/blobs/DIGEST.incomplete   the first bytes of a content, to be resumed

@@ -62,8 +62,8 @@ func (l *locker) acquire(ctx context.Context, path string, temporary bool, waiti
 // the folder in between, when it is empty.
 func openIn(path string) (file *os.File, err error) {
 	for range 100 {
-		if err = os.MkdirAll(filepath.Dir(path), 0o755); err == nil {
-			file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+		if err = os.MkdirAll(filepath.Dir(path), 0o777); err == nil {
+			file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
 		}
 		if !errors.Is(err, os.ErrNotExist) {
 			break

@@ -65,7 +65,7 @@ func (s *cacheStore) show(f *File) error { return s.name(f, false) }
 // fresh says that the blob is new.
 func (s *cacheStore) name(f *File, fresh bool) error {
 	name := filepath.Join(s.dir(), filepath.FromSlash(f.Name))
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
 		return err
 	}
 	target, err := filepath.Rel(filepath.Dir(name), s.blob(f))
@@ -94,11 +94,11 @@ func (s *cacheStore) finish() error {
 		return nil
 	}
 	ref := filepath.Join(s.root(), "refs", filepath.FromSlash(s.revision))
-	if err := os.MkdirAll(filepath.Dir(ref), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(ref), 0o777); err != nil {
 		return err
 	}
 	temporary := ref + uniqueSuffix()
-	if err := os.WriteFile(temporary, []byte(s.commit), 0o644); err != nil {
+	if err := os.WriteFile(temporary, []byte(s.commit), 0o666); err != nil {
 		return err
 	}
 	return replace(temporary, ref)
@@ -134,7 +134,7 @@ func (s *folderStore) has(ctx context.Context, f *File) (bool, error) {
 func (s *folderStore) show(*File) error { return nil }
 
 func (s *folderStore) keep(f *File, partial string) error {
-	if err := os.MkdirAll(filepath.Dir(s.file(f)), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(s.file(f)), 0o777); err != nil {
 		return err
 	}
 	return os.Rename(partial, s.file(f))
@@ -171,7 +171,7 @@ func copyFile(from, to string) error {
 		return err
 	}
 	defer source.Close()
-	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
 	}
