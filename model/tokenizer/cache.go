@@ -2,8 +2,8 @@ package tokenizer
 
 import "hash/maphash"
 
-// wordCache remembers the tokens of words seen lately: language repeats itself, and a word found here costs a third of
-// one that is merged. Each word has one place, where the next one that falls to it takes over.
+// wordCache remembers the tokens of words seen lately: language repeats itself, and finding a word here is quicker than
+// merging it. Each word has one place, where the next one that falls to it takes over.
 type wordCache struct {
 	seed    maphash.Seed
 	entries [1 << 12]cacheEntry // 256 KiB, which stays in a core's own cache
