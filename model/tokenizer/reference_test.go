@@ -8,8 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestReferenceCases compares with what the reference, the Rust tokenizers library, made with add_special_tokens of some hundred awkward texts with four tokenizers: tiny's,
-// tiny's in the manner of Llama 3, tiny's with added tokens of every sort, and Qwen3's.
+// TestReferenceCases compares with what the reference, the Rust library tokenizers, made of some hundred awkward texts
+// (add_special_tokens on) with four tokenizers: tiny's, tiny's in the manner of Llama 3, tiny's with added tokens of
+// every sort, and Qwen3's.
 func TestReferenceCases(t *testing.T) {
 	data, err := os.ReadFile("testdata/reference.json")
 	require.NoError(t, err)
