@@ -60,16 +60,15 @@ func (a *App) turn(ctx context.Context, e *engine.Engine, f runFlags, history []
 	request.Messages = history
 	answering, stop := a.interruptible(ctx, os.Interrupt)
 	defer stop()
-	result, err := a.answer(answering, e, request)
+	text, result, err := a.answer(answering, e, request)
 	if err != nil && (answering.Err() == nil || ctx.Err() != nil) {
 		return nil, err
 	}
-	var text string
-	if result != nil {
-		text = result.Text
-		if !f.quiet {
-			writeUsage(a.Stderr, e.Info(), result)
-		}
+	switch {
+	case err != nil:
+		fmt.Fprintln(a.Stderr) // after the terminal's ^C
+	case !f.quiet:
+		writeUsage(a.Stderr, e.Info(), result)
 	}
 	return append(history, engine.Message{Role: "assistant", Content: text}), nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -96,7 +95,7 @@ func (a *App) run(ctx context.Context, f runFlags, args []string) error {
 	}
 	ctx, stop := a.interruptible(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	result, err := a.answer(ctx, e, request)
+	_, result, err := a.answer(ctx, e, request)
 	if result != nil && !f.quiet {
 		writeUsage(a.Stderr, e.Info(), result)
 	}
@@ -182,24 +181,23 @@ func (f runFlags) opening() []engine.Message {
 	return []engine.Message{{Role: "system", Content: f.system}}
 }
 
-// answer streams the answer to standard output and ends its line. The result is nil if nothing came.
-func (a *App) answer(ctx context.Context, e *engine.Engine, request engine.Request) (*engine.Result, error) {
+// answer streams the answer to standard output, ends its line, and returns the text that came, also with an error. The
+// result is nil if the answer was broken off.
+func (a *App) answer(ctx context.Context, e *engine.Engine, request engine.Request) (string, *engine.Result, error) {
+	var text strings.Builder
 	var result *engine.Result
 	var failed error
-	ended := true // the line on the terminal
 	for token, err := range e.Generate(ctx, request) {
-		if token.Text != "" {
-			if _, err := io.WriteString(a.Stdout, token.Text); err != nil {
-				return result, fmt.Errorf("writing the answer: %w", err)
-			}
-			ended = strings.HasSuffix(token.Text, "\n")
+		if _, err := io.WriteString(a.Stdout, token.Text); err != nil {
+			return text.String(), nil, fmt.Errorf("writing the answer: %w", err)
 		}
+		text.WriteString(token.Text)
 		result, failed = token.Result, err
 	}
-	if !ended {
+	if text.Len() > 0 && !strings.HasSuffix(text.String(), "\n") {
 		fmt.Fprintln(a.Stdout)
 	}
-	return result, failed
+	return text.String(), result, failed
 }
 
 // writeUsage says how fast an answer was and what the cache did for it.
@@ -226,8 +224,6 @@ func rate(u engine.Usage) string {
 
 func ending(r *engine.Result) string {
 	switch {
-	case errors.Is(r.Err, context.Canceled):
-		return ", stopped"
 	case r.Err != nil:
 		return ", failed"
 	case r.Finish == engine.FinishLength:

@@ -29,7 +29,7 @@ func openTerminal(stdin io.Reader, stdout io.Writer) (t *terminal, restore func(
 		return nil, nil, fmt.Errorf("asking for the terminal's state: %w", err)
 	}
 	t = &terminal{fd: fd, lines: term.NewTerminal(screen{clearLine{stdin}, stdout}, ">>> ")}
-	if width, height, err := term.GetSize(fd); err == nil {
+	if width, height, err := term.GetSize(fd); err == nil && width > 0 { // some containers say 0
 		t.lines.SetSize(width, height)
 	}
 	stop := onTermination(func() { term.Restore(fd, before) })
