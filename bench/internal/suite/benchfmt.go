@@ -13,8 +13,7 @@ func writeBenchfmt(w io.Writer, b Benchmark, points []Point, measured []Measured
 	for i, m := range measured {
 		d := m.Details
 		if i == 0 {
-			fmt.Fprintf(&text, "goos: %s\ngoarch: %s\ncpu: %s\ngo: %s\ncommit: %s\n", d.Environment.OS, d.Environment.Arch, d.Environment.CPU, d.Environment.Go, d.Environment.Build.Commit)
-			fmt.Fprintf(&text, "model: %s\nsynthetic: %t\ndevice: %s\nkernel-set: %s\nthreads: %d\n", d.Model, d.Synthetic, d.Device, d.KernelSet, d.Threads)
+			writeConfig(&text, d)
 			text.WriteString("Unit tok/s better=higher\nUnit ttft-ms better=lower\nUnit itl-p50-ms better=lower\nUnit kv-bytes better=lower\n")
 		}
 		name := strings.ReplaceAll("Benchmark"+strings.ToUpper(b.Name[:1])+b.Name[1:]+"/"+points[i].Name, " ", "_")
@@ -29,4 +28,13 @@ func writeBenchfmt(w io.Writer, b Benchmark, points []Point, measured []Measured
 	}
 	_, err := io.WriteString(w, text.String())
 	return err
+}
+
+// writeConfig writes what a result belongs to. Keys keep results apart in benchstat; what one may want to compare (kernel
+// sets, commits) is only a comment.
+func writeConfig(w io.Writer, d Details) {
+	e := d.Environment
+	fmt.Fprintf(w, "goos: %s\ngoarch: %s\ncpu: %s\n", e.OS, e.Arch, e.CPU)
+	fmt.Fprintf(w, "model: %s\nsynthetic: %t\ndevice: %s\n", d.Model, d.Synthetic, d.Device)
+	fmt.Fprintf(w, "# %s, commit %s, kernel set %s, %d threads\n", e.Go, e.Build.Commit, d.KernelSet, d.Threads)
 }

@@ -62,7 +62,7 @@ func printPoint(w io.Writer, b Benchmark, p Point, m Measured) {
 	fmt.Fprintf(w, "KV blocks at peak: %d of %d tokens; RSS %s\n", d.KVBlocksPeak, d.KVBlockTokens, FormatSize(d.RSSBytes))
 	fmt.Fprintf(w, "Spread of %d repeats: %.3fs to %.3fs\n", len(d.Samples), d.TimeSpread.Min, d.TimeSpread.Max)
 	if d.Incomplete {
-		fmt.Fprintln(w, "Incomplete: interrupted before the end")
+		fmt.Fprintf(w, "Incomplete: %s\n", d.Error)
 	}
 }
 

@@ -13,7 +13,8 @@ const SchemaVersion = 1
 // Details is what every row holds after the keys of the original script. Embed it last.
 type Details struct {
 	SchemaVersion int    `json:"schema_version"`
-	Incomplete    bool   `json:"incomplete,omitempty"` // interrupted: the figures are of what was done until then
+	Incomplete    bool   `json:"incomplete,omitempty"` // cut short: the figures are of what was done until then
+	Error         string `json:"error,omitempty"`      // by what
 	Model         string `json:"model"`
 	Synthetic     bool   `json:"synthetic"` // the weights are made up: speed means something, text does not
 	Strategy      string `json:"strategy"`

@@ -140,7 +140,7 @@ func (s *session) close() {
 	}
 }
 
-// measure runs a point's repeats. If that is interrupted, it returns what was done until then, and the error.
+// measure runs a point's repeats. If that is cut short, it returns what was done until then, and the error.
 func (s *session) measure(ctx context.Context, p Point) (Measured, error) {
 	var samples []Sample
 	var failed error
@@ -156,7 +156,11 @@ func (s *session) measure(ctx context.Context, p Point) (Measured, error) {
 			break
 		}
 	}
-	return s.sum(samples, failed != nil), failed
+	m := s.sum(samples)
+	if failed != nil {
+		m.Details.Incomplete, m.Details.Error = true, failed.Error()
+	}
+	return m, failed
 }
 
 // repeat runs a point once, on an engine of its own.
@@ -210,7 +214,7 @@ func (s *session) watch(what string) (stop func()) {
 }
 
 // sum makes a row's figures of its samples.
-func (s *session) sum(samples []Sample, incomplete bool) Measured {
+func (s *session) sum(samples []Sample) Measured {
 	chosen := middle(samples)
 	sample := samples[chosen]
 	times := make([]float64, len(samples))
@@ -220,7 +224,6 @@ func (s *session) sum(samples []Sample, incomplete bool) Measured {
 		exact = exact && !one.Inexact
 	}
 	d := s.details
-	d.Incomplete = incomplete
 	d.Exact = exact
 	d.MedianRepeat, d.Repeats, d.Samples = chosen, len(samples), samples
 	d.TokensComputed, d.TokensReused = sample.TokensComputed, sample.TokensReused

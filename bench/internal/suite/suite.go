@@ -7,6 +7,7 @@ package suite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -111,43 +112,58 @@ func newCommand(b Benchmark) *cobra.Command {
 
 // execute measures all points and writes the file.
 func execute(ctx context.Context, b Benchmark, settings Settings, flags cli.EngineFlags, out output, stdout, stderr io.Writer) error {
-	path := filepath.Join(out.dir, "results_"+b.Name+".json")
 	if err := makeWritable(out.dir); err != nil {
 		return err
-	}
-	text := io.Discard
-	if !out.quiet && !out.json && !out.benchfmt {
-		text = stdout
 	}
 	s, err := open(ctx, b, settings, flags, stderr)
 	if err != nil {
 		return err
 	}
 	defer s.close()
+	text := io.Discard
+	if !out.quiet && !out.json && !out.benchfmt {
+		text = stdout
+	}
 	s.progress = cli.NewProgress(stderr)
 	if out.quiet {
 		s.progress = cli.NewProgress(nil)
 	}
-	defer s.progress.Clear()
 	s.printHeader(text)
-
 	points := b.Points(s.settings, s.prompts)
-	var rows []any
-	var measured []Measured
-	var failed error
+	measured, failed := s.measureAll(ctx, points, text)
+	if failed != nil && ctx.Err() == nil && len(measured) == 1 {
+		return failed // nothing was measured that would be worth a file
+	}
+	path := filepath.Join(out.dir, "results_"+b.Name+".json")
+	err = publish(b, points, measured, path, out, stdout)
+	if failed != nil {
+		fmt.Fprintf(stderr, "note: %d of %d points are in %s, the last one incomplete\n", len(measured), len(points), path)
+	}
+	return errors.Join(failed, err)
+}
+
+// measureAll measures point after point. What it returns together with an error ends with the point that was cut short.
+func (s *session) measureAll(ctx context.Context, points []Point, text io.Writer) ([]Measured, error) {
+	defer s.progress.Clear()
+	var all []Measured
 	for _, p := range points {
-		printPointHeading(text, b, p)
-		var m Measured
-		m, failed = s.measure(ctx, p)
-		if failed != nil && ctx.Err() == nil {
-			return failed // a failure is no result
-		}
+		printPointHeading(text, s.benchmark, p)
+		m, err := s.measure(ctx, p)
+		all = append(all, m)
 		s.progress.Clear()
-		rows, measured = append(rows, p.Row(m)), append(measured, m)
-		printPoint(text, b, p, m)
-		if failed != nil {
-			break
+		printPoint(text, s.benchmark, p, m)
+		if err != nil {
+			return all, err
 		}
+	}
+	return all, nil
+}
+
+// publish writes the file, and on standard output what was asked for there.
+func publish(b Benchmark, points []Point, measured []Measured, path string, out output, stdout io.Writer) error {
+	var rows []any
+	for i, m := range measured {
+		rows = append(rows, points[i].Row(m))
 	}
 	data, err := encodeRows(rows)
 	if err != nil {
@@ -165,10 +181,6 @@ func execute(ctx context.Context, b Benchmark, settings Settings, flags cli.Engi
 		_, err = fmt.Fprintln(stdout, path)
 	default:
 		_, err = fmt.Fprintf(stdout, "\nResults saved to %s\n", path)
-	}
-	if failed != nil {
-		fmt.Fprintf(stderr, "interrupted: %d of %d points are in %s, the last one incomplete\n", len(rows), len(points), path)
-		return failed
 	}
 	return err
 }

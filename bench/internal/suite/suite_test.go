@@ -81,7 +81,7 @@ func TestOutputs(t *testing.T) {
 			require.Equal(t, string(file), stdout)
 		}},
 		{"benchfmt", "-benchfmt", func(t *testing.T, stdout, _ string) {
-			require.Contains(t, stdout, "model: tiny\n")
+			require.Contains(t, stdout, "model: tiny\nsynthetic: false\ndevice: cpu\n# go1.")
 			require.Contains(t, stdout, "Unit tok/s better=higher\n")
 			require.Equal(t, 2, strings.Count(stdout, "\nBenchmarkSmall/one 1 "), "a line for each repeat")
 			require.Regexp(t, `(?m)^BenchmarkSmall/two 1 \d+ ns/op \d+\.\d\d tok/s \d+\.\d{3} ttft-ms \d+\.\d{3} itl-p50-ms 65536 kv-bytes$`, stdout)
@@ -127,8 +127,8 @@ func TestInterrupted(t *testing.T) {
 			dir := t.TempDir()
 			var stdout, stderr bytes.Buffer
 			require.Equal(t, cli.Interrupted, Execute(ctx, b, flags(dir), &stdout, &stderr))
-			require.Contains(t, stderr.String(), "interrupted: ")
-			require.Contains(t, stdout.String(), "Incomplete: interrupted")
+			require.Contains(t, stderr.String(), "the last one incomplete")
+			require.Contains(t, stdout.String(), "Incomplete: ")
 			onlyFile(t, dir)
 			rows := readRows(t, dir)
 			require.Len(t, rows, len(c.incomplete))
@@ -138,6 +138,26 @@ func TestInterrupted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A point that fails does not take those before it with it, and the exit code says that it failed.
+func TestAPointFails(t *testing.T) {
+	b := small()
+	points := b.Points
+	b.Points = func(s Settings, p *Prompts) []Point {
+		all := points(s, p)
+		all[1].Batches[0][0].Tokens[0] = 9999
+		return all
+	}
+	dir := t.TempDir()
+	var stdout, stderr bytes.Buffer
+	require.Equal(t, cli.Usage, Execute(t.Context(), b, flags(dir), &stdout, &stderr))
+	require.Contains(t, stderr.String(), "outside the vocabulary")
+	rows := readRows(t, dir)
+	require.Len(t, rows, 2)
+	require.NotContains(t, rows[0], "error")
+	require.Equal(t, true, rows[1]["incomplete"])
+	require.Contains(t, rows[1]["error"], "outside the vocabulary")
 }
 
 // A request that is cut off in its middle leaves what it had produced.
