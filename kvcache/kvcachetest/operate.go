@@ -111,8 +111,8 @@ func (w *world) refusals() {
 			w.failf("Next with no budget: got %+v", got)
 		}
 	})
+	w.note("calls to be refused")
 	for _, c := range calls {
-		w.note("to be refused: " + c.name)
 		w.remember(&w.before)
 		err := c.do()
 		if err == nil {
