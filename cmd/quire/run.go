@@ -151,9 +151,6 @@ func (a *App) openEngine(ctx context.Context, f runFlags) (*engine.Engine, func(
 	if plan := e.Info().Memory; f.Context == 0 && plan.Context < ck.Config.MaxPositions {
 		note(fmt.Sprintf("the context is %d tokens of the model's %d, which is what the cache holds", plan.Context, ck.Config.MaxPositions))
 	}
-	if reason := e.Info().Device.KernelReason; reason != "" {
-		note("slow plain-Go kernels are in use: " + reason)
-	}
 	return e, func() { e.Close(); ck.Close() }, nil
 }
 
@@ -209,6 +206,9 @@ func writeUsage(w io.Writer, info engine.Info, r *engine.Result) {
 	}
 	fmt.Fprintf(w, "%d prompt tokens, %d of them cached; %d completion tokens; cache %s, %s kernels, model %s\n",
 		u.PromptTokens, u.CachedTokens, u.CompletionTokens, info.Strategy, info.Device.KernelSet, info.Model)
+	if reason := info.Device.KernelReason; reason != "" {
+		fmt.Fprintln(w, "slow plain-Go kernels are in use: "+reason)
+	}
 	if info.Synthetic {
 		fmt.Fprintln(w, "synthetic: the weights are made up; speed means something, text does not")
 	}
