@@ -58,9 +58,9 @@ Exit code 0: the model computes what the reference computed. 1: it does not. Oth
 	f.RegisterDevice(flags)
 	f.RegisterStrategy(flags)
 	f.RegisterCache(flags)
-	flags.Lookup("kv").DefValue = "both"
-	flags.Lookup("kv").Usage = "element `type` of the KV cache: bf16 or f32 (default: a pass with each)"
-	f.KV = ""
+	f.KV = "both"
+	kv := flags.Lookup("kv")
+	kv.DefValue, kv.Usage = f.KV, "element `type` of the KV cache: bf16, f32, or both, a pass with each"
 	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
 	return command
 }
@@ -89,7 +89,7 @@ func (f verifyFlags) passes(file *golden.File) ([]pass, error) {
 		all[1].judged = true
 		all[1].name = fmt.Sprintf("bf16 KV cache: mean |Δ log p| at most %.3g, p99 at most %.3g", t.Mean, t.P99)
 	}
-	if f.KV == "" {
+	if f.KV == "both" {
 		return all, nil
 	}
 	kv, err := cli.ParseKV(f.KV)

@@ -40,7 +40,7 @@ type EngineFlags struct {
 // RegisterModel adds --model and -m.
 func (f *EngineFlags) RegisterModel(flags *pflag.FlagSet) {
 	flags.StringVarP(&f.Model, "model", "m", "",
-		"`model`: a directory, owner/name in the Hugging Face cache, tiny, or synthetic:qwen3-0.6b\n(default: ~/huggingface/Qwen3-0.6B, else Qwen/Qwen3-0.6B in the cache, else tiny)")
+		"`name` of a model: a directory, owner/name in the Hugging Face cache, tiny, or synthetic:qwen3-0.6b\n(default: ~/huggingface/Qwen3-0.6B, else Qwen/Qwen3-0.6B in the cache, else tiny)")
 }
 
 // RegisterDevice adds the flags of the device.

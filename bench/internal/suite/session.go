@@ -2,8 +2,10 @@ package suite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -49,11 +51,11 @@ func open(ctx context.Context, b Benchmark, settings Settings, flags cli.EngineF
 	if err = s.setOptions(flags); err != nil {
 		return nil, err
 	}
-	tokens, err := tokenizer.Load(s.checkpoint.Files)
+	ordinary, err := s.ordinaryVocab()
 	if err != nil {
-		return nil, fmt.Errorf("suite: reading the tokenizer of %q: %w", s.checkpoint.Name, err)
+		return nil, err
 	}
-	s.prompts = NewPrompts(settings.Seed, min(tokens.OrdinaryVocab(), s.checkpoint.Config.Vocab))
+	s.prompts = NewPrompts(settings.Seed, ordinary)
 	if s.device, err = kernels.Open(s.options.DeviceOptions); err != nil {
 		return nil, err
 	}
@@ -67,6 +69,23 @@ func open(ctx context.Context, b Benchmark, settings Settings, flags cli.EngineF
 	s.settings.KV = s.options.KV.String()
 	s.details = s.describe(ctx, plan)
 	return s, nil
+}
+
+// ordinaryVocab counts the ids that are no special tokens. To a synthetic model all ids are alike, and so they are where
+// no tokenizer says otherwise.
+func (s *session) ordinaryVocab() (int, error) {
+	vocab := s.checkpoint.Config.Vocab
+	if s.checkpoint.Synthetic || s.checkpoint.Files == nil {
+		return vocab, nil
+	}
+	tokens, err := tokenizer.Load(s.checkpoint.Files)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return vocab, nil
+	case err != nil:
+		return 0, fmt.Errorf("suite: reading the tokenizer of %q: %w", s.checkpoint.Name, err)
+	}
+	return min(tokens.OrdinaryVocab(), vocab), nil
 }
 
 // setOptions makes the engine's options of the flags and the settings.
@@ -185,12 +204,16 @@ func (s *session) warmUp(ctx context.Context, e *engine.Engine) error {
 	if s.settings.WarmupTokens == 0 {
 		return nil
 	}
-	_, err := e.Batch(ctx, []engine.Request{{
+	request := engine.Request{
 		Prompt:    s.settings.WarmupPrompt,
 		MaxTokens: s.settings.WarmupTokens,
 		Sampling:  engine.Sampling{Temperature: 1, Seed: uint64(s.settings.Seed)},
 		IgnoreEOS: s.settings.IgnoreEOS,
-	}})
+	}
+	if e.Tokenizer() == nil {
+		request.Prompt, request.Tokens = "", []int32{0, 1}
+	}
+	_, err := e.Batch(ctx, []engine.Request{request})
 	return err
 }
 

@@ -140,6 +140,22 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// Ids are reduced to what the model has, which a tokenizer says, if there is one that is the model's own.
+func TestOrdinaryVocabularies(t *testing.T) {
+	for model, want := range map[string]int{"tiny": 2039, "synthetic:qwen3-0.6b:layers=1": 0, "../../../model/testdata/goldens/qwen3-tied-gqa2": 320} {
+		t.Run(model, func(t *testing.T) {
+			dir := t.TempDir()
+			var stdout, stderr bytes.Buffer
+			require.Equal(t, cli.OK, Execute(t.Context(), small(), flags(dir, "-model", model, "-repeats=1"), &stdout, &stderr), stderr.String())
+			modulo, given := readRows(t, dir)[0]["token_ids_modulo"]
+			require.Equal(t, want > 0, given)
+			if given {
+				require.EqualValues(t, want, modulo)
+			}
+		})
+	}
+}
+
 // A point that fails does not take those before it with it, and the exit code says that it failed.
 func TestAPointFails(t *testing.T) {
 	b := small()
