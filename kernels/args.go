@@ -93,14 +93,15 @@ type rotateArgs struct {
 	_         float32
 }
 
-// attendArgs: unit u is head u mod kvHeads of the rows of tile u / kvHeads.
+// attendArgs: a unit is unitHeads key-value heads of a tile; there are units = ceil(kvHeads / unitHeads) of each tile, and
+// unit u is the heads from (u mod units) · unitHeads on of tile u / units.
 type attendArgs struct {
 	queue
 	q          unsafe.Pointer // [rows, qStride] float32
 	out        unsafe.Pointer // [rows, heads·headDim] float32
 	positions  unsafe.Pointer // [rows] int32
 	rope       unsafe.Pointer // [ropeLen / headDim, headDim] float32
-	tiles      unsafe.Pointer // [units / kvHeads] attendTile
+	tiles      unsafe.Pointer // attendTile
 	segments   unsafe.Pointer // WorkSegment
 	blocks     unsafe.Pointer // [blockCount] int32
 	kv         kvArgs
@@ -110,6 +111,7 @@ type attendArgs struct {
 	heads      int64
 	kvHeads    int64
 	headDim    int64
+	unitHeads  int64
 	scale      float32
 	_          float32
 }
@@ -121,7 +123,7 @@ type attendTile struct {
 }
 
 // attendRows is the most rows of an attendTile. Together they read each key and value once.
-const attendRows = 4
+const attendRows = 8
 
 // sampleArgs: unit u is chunk u mod chunks of row u / chunks; a chunk is chunkLen logits, the last one fewer.
 type sampleArgs struct {

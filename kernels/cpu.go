@@ -7,10 +7,11 @@ import (
 // cpu is the operations on the CPU: it checks shapes, lays out scratch memory and runs the kernels of its set over the
 // pool. Only the goroutine that owns the device uses it.
 type cpu struct {
-	set    kernelSet
-	pool   *pool
-	memory *memory
-	args   *cpuArgs // outside the Go heap
+	set     kernelSet
+	pool    *pool
+	threads int
+	memory  *memory
+	args    *cpuArgs // outside the Go heap
 
 	panel  scratch // an operation's input, normalized or gated
 	hidden scratch // what lies between two products
@@ -36,7 +37,7 @@ func newCPU(set kernelSet, threads int, m *memory) (*cpu, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cpu{set: set, pool: newPool(threads), memory: m, args: (*cpuArgs)(b.addr)}, nil
+	return &cpu{set: set, pool: newPool(threads), threads: threads, memory: m, args: (*cpuArgs)(b.addr)}, nil
 }
 
 // close ends the pool.
@@ -95,7 +96,8 @@ func (c *cpu) gate(gateUp Buffer, rows, cols int) error {
 // Sizes of a matmul's units: a chunk of rows of x stays in the second-level cache while the blocks of W pass by.
 const (
 	chunkBytes = 512 << 10
-	blockRows  = 48 // a multiple of every tile's rows
+	blockRows  = 48 // rows of W, a multiple of every tile's
+	tileRows   = 12 // rows of x, likewise
 )
 
 // matmul multiplies the panel by w into y, or adds to it.
@@ -110,7 +112,7 @@ func (c *cpu) matmul(w *Weight, y Buffer, rows int, add bool) error {
 		list[i] = matmulPart{data: p.Data.addr, bias: p.Bias.addr, rows: int64(p.Rows)}
 	}
 	stride := panelStride(w.Cols)
-	chunkRows := min(rows, max(4, chunkBytes/(4*stride)&^3))
+	chunkRows := min(rows, max(tileRows, chunkBytes/(4*stride)/tileRows*tileRows))
 	chunks, blocks := ceilDiv(rows, chunkRows), ceilDiv(w.Rows, blockRows)
 	a := &c.args.matmul
 	a.x, a.y, a.parts, a.partCount = c.panel.buffer.addr, y.addr, parts, int64(len(w.Parts))

@@ -1,4 +1,4 @@
-// The arguments of the CPU kernels, as args.go describes them. Sizes and offsets are compared when the Go side compiles.
+// The arguments of the CPU kernels. args.go describes them; sizes and offsets are compared when the Go side compiles.
 
 #ifndef QUIRE_CPU_H
 #define QUIRE_CPU_H
@@ -74,7 +74,7 @@ struct attend_args {
   const struct attend_segment *segments;
   const int32_t *blocks;
   struct kv_args kv;
-  int64_t rope_len, block_count, q_stride, heads, kv_heads, head_dim;
+  int64_t rope_len, block_count, q_stride, heads, kv_heads, head_dim, unit_heads;
   float scale, pad;
 };
 

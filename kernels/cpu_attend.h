@@ -1,28 +1,28 @@
 // Attention on the CPU, over the vector of cpu_kernels.h.
 //
-// A unit is one key-value head for the rows of a tile: up to max_queries queries (row × head of the group) pass over the
-// keys together, so that each key and value is read and widened once for all of them. Keys are walked in tiles of
-// key_tile tokens that begin at multiples of key_tile in logical position, with one online softmax: how a prompt was
-// cut into steps, or which rows share the walk, does not change a row's tiles, so it does not change its bits.
+// A unit is unit_heads key-value heads for the rows of a tile. Up to max_queries queries (row × head) pass over the keys
+// together, so that each key and value is read and widened once for all rows and heads of its group. Keys are walked in
+// tiles of key_tile tokens that begin at multiples of key_tile in logical position, with one online softmax: how a prompt
+// was cut into steps, or which rows share the walk, does not change a row's tiles, so it does not change its bits.
 // https://arxiv.org/abs/1805.02867
 //
 //   q   [rows, q_stride]            kv   token: kv_heads · head_dim keys, and v_offset bytes on the values
 //   out [rows, heads · head_dim]
 //
 // Bounds. Decoding is bound by the memory that holds keys and values: a tile's rows are prefetched while the one before
-// is computed. Prefill is bound by multiply-adds.
+// is computed, and neighbouring heads are read together. Prefill is bound by multiply-adds.
 
-// walk is the state of one pass of a unit.
+enum { max_head_dim = 256, key_tile = 16, max_queries = 16 };
+
+// walk is the state of one pass of a unit. Its matrices have rows of stride elements.
 struct walk {
   int64_t queries, dim, stride;  // stride is dim rounded up to whole vectors; what lies between is zero
   int64_t last[max_queries];     // position of the row
   float top[max_queries];        // largest score so far
   float total[max_queries];      // of the weights
-  float q[max_queries][max_head_dim];
-  float acc[max_queries][max_head_dim];
-  float key[key_tile][max_head_dim];
-  float value[key_tile][max_head_dim];
   float weight[max_queries][key_tile];
+  float q[max_queries * max_head_dim], acc[max_queries * max_head_dim];
+  float key[key_tile * max_head_dim], value[key_tile * max_head_dim];
 };
 
 // expand copies dim elements of a key or value as float32.
@@ -45,8 +45,8 @@ static void turn_queries(const struct attend_args *a, struct walk *w, const floa
     }
   }
   for (int64_t k = 0; k < w->queries; k++) {
-    float *q = w->q[k];
-    memset(q, 0, sizeof w->q[k]);
+    float *q = w->q + k * w->stride;
+    for (int64_t i = w->dim; i < w->stride; i++) q[i] = 0;
     if (delta) {
       rotate_pairs(q, queries[k], cos, sin, half);
     } else {
@@ -59,66 +59,84 @@ static void turn_queries(const struct attend_args *a, struct walk *w, const floa
 // scores sets the products of n queries from k on with the tile's keys. Keys past the tile's end give numbers that nobody
 // reads.
 INLINE void scores(struct walk *w, int64_t k, const int n) {
+  const float *queries = w->q + k * w->stride;
   for (int j = 0; j < key_tile; j += 4) {
+    const float *keys = w->key + j * w->stride;
     vf acc[2][4];
     UNROLL for (int m = 0; m < n; m++) {
       UNROLL for (int t = 0; t < 4; t++) acc[m][t] = zero();
     }
     for (int64_t i = 0; i < w->stride; i += LANES) {
+      vf key[4];
+      UNROLL for (int t = 0; t < 4; t++) key[t] = keep(load(keys + t * w->stride + i));
       UNROLL for (int m = 0; m < n; m++) {
-        vf q = load(w->q[k + m] + i);
-        UNROLL for (int t = 0; t < 4; t++) acc[m][t] = madd(q, load(w->key[j + t] + i), acc[m][t]);
+        vf q = keep(load(queries + m * w->stride + i));
+        UNROLL for (int t = 0; t < 4; t++) acc[m][t] = madd(q, key[t], acc[m][t]);
       }
     }
-    UNROLL for (int m = 0; m < n; m++) {
-      UNROLL for (int t = 0; t < 4; t++) w->weight[k + m][j + t] = sum(acc[m][t]);
-    }
+    UNROLL for (int m = 0; m < n; m++) sum4(w->weight[k + m] + j, acc[m][0], acc[m][1], acc[m][2], acc[m][3]);
   }
 }
 
-// soften turns the n scores of query k into weights, and returns by how much what was summed before shrinks.
-INLINE float soften(struct walk *w, int64_t k, int64_t n) {
-  float *s = w->weight[k], top = w->top[k];
-  for (int64_t j = 0; j < n; j++) top = s[j] > top ? s[j] : top;
-  float shrink = 1.0f;
+// largest is the largest of the tile's scores.
+INLINE float largest(const float *s) {
+  vf top = load(s);
+  for (int j = LANES; j < key_tile; j += LANES) top = above(top, load(s + j));
+  float lanes[LANES];
+  store(lanes, top);
+  for (int n = LANES / 2; n > 0; n /= 2) {
+    for (int j = 0; j < n; j++) lanes[j] = lanes[j] > lanes[j + n] ? lanes[j] : lanes[j + n];
+  }
+  return lanes[0];
+}
+
+// soften turns the first n scores of query k into weights, the others into 0. If there is a new maximum, what was summed
+// under the old one shrinks.
+INLINE void soften(struct walk *w, int64_t k, int64_t n) {
+  float *s = w->weight[k];
+  for (int64_t j = n; j < key_tile; j++) s[j] = -__builtin_inff();
+  float top = largest(s);
   if (top > w->top[k]) {
     float lanes[LANES];
     store(lanes, exponential(splat(w->top[k]) - splat(top)));
-    shrink = lanes[0];
+    float *acc = w->acc + k * w->stride;
+    for (int64_t i = 0; i < w->stride; i += LANES) store(acc + i, load(acc + i) * splat(lanes[0]));
+    w->total[k] *= lanes[0];
     w->top[k] = top;
   }
   vf totals = zero();
-  for (int64_t j = 0; j < key_tile; j += LANES) store(s + j, exponential(load(s + j) - splat(top)));
+  for (int j = 0; j < key_tile; j += LANES) store(s + j, exponential(load(s + j) - splat(w->top[k])));
   for (int64_t j = n; j < key_tile; j++) s[j] = 0;
-  for (int64_t j = 0; j < key_tile; j += LANES) totals = totals + load(s + j);
-  w->total[k] = w->total[k] * shrink + sum(totals);
-  return shrink;
+  for (int j = 0; j < key_tile; j += LANES) totals = totals + load(s + j);
+  w->total[k] += sum(totals);
 }
 
-// add_values adds the weighted values [lo, hi) of the tile to nv vectors from element i on of n queries from k on.
-INLINE void add_values(struct walk *w, int64_t k, const int n, int64_t i, const int nv, int64_t lo, int64_t hi) {
-  vf acc[4][4];
+// add_values adds the first tokens weighted values of the tile to nv vectors from element i on of n queries from k on.
+INLINE void add_values(struct walk *w, int64_t k, const int n, int64_t i, const int nv, int64_t tokens) {
+  float *out = w->acc + k * w->stride + i;
+  const float *values = w->value + i;
+  vf acc[4][VALUES];
   UNROLL for (int m = 0; m < n; m++) {
-    UNROLL for (int t = 0; t < nv; t++) acc[m][t] = load(w->acc[k + m] + i + t * LANES);
+    UNROLL for (int t = 0; t < nv; t++) acc[m][t] = load(out + m * w->stride + t * LANES);
   }
-  for (int64_t j = lo; j < hi; j++) {
-    vf v[4];
-    UNROLL for (int t = 0; t < nv; t++) v[t] = load(w->value[j] + i + t * LANES);
+  for (int64_t j = 0; j < tokens; j++) {
+    vf v[VALUES];
+    UNROLL for (int t = 0; t < nv; t++) v[t] = keep(load(values + j * w->stride + t * LANES));
     UNROLL for (int m = 0; m < n; m++) {
       vf p = splat(w->weight[k + m][j]);
       UNROLL for (int t = 0; t < nv; t++) acc[m][t] = madd(p, v[t], acc[m][t]);
     }
   }
   UNROLL for (int m = 0; m < n; m++) {
-    UNROLL for (int t = 0; t < nv; t++) store(w->acc[k + m] + i + t * LANES, acc[m][t]);
+    UNROLL for (int t = 0; t < nv; t++) store(out + m * w->stride + t * LANES, acc[m][t]);
   }
 }
 
 // add_rows is add_values over whole heads.
-INLINE void add_rows(struct walk *w, int64_t k, const int n, int64_t lo, int64_t hi) {
+INLINE void add_rows(struct walk *w, int64_t k, const int n, int64_t tokens) {
   int64_t i = 0;
-  for (; i + VALUES * LANES <= w->stride; i += VALUES * LANES) add_values(w, k, n, i, VALUES, lo, hi);
-  for (; i < w->stride; i += LANES) add_values(w, k, n, i, 1, lo, hi);
+  for (; i + VALUES * LANES <= w->stride; i += VALUES * LANES) add_values(w, k, n, i, VALUES, tokens);
+  for (; i < w->stride; i += LANES) add_values(w, k, n, i, 1, tokens);
 }
 
 // seen is how many of a tile's tokens, the first at pos, query k sees.
@@ -126,31 +144,29 @@ INLINE int64_t seen(const struct walk *w, int64_t k, int64_t pos, int64_t count)
   return max64(0, min64(count, w->last[k] - pos + 1));
 }
 
-// attend_keys takes one tile of count tokens, the first at position pos, into every query.
-static void attend_keys(struct walk *w, int64_t pos, int64_t count) {
-  int64_t k = 0;
-  for (; k + 2 <= w->queries; k += 2) scores(w, k, 2);
-  if (k < w->queries) scores(w, k, 1);
-  for (k = 0; k < w->queries; k++) {
+// attend_keys takes one tile of count tokens, the first at position pos, into the queries [first, end).
+static void attend_keys(struct walk *w, int64_t first, int64_t end, int64_t pos, int64_t count) {
+  int64_t k = first;
+  for (; k + 2 <= end; k += 2) scores(w, k, 2);
+  if (k < end) scores(w, k, 1);
+  for (k = first; k < end; k++) {
     int64_t n = seen(w, k, pos, count);
-    float shrink = n > 0 ? soften(w, k, n) : 1.0f;
-    if (shrink != 1.0f) {
-      for (int64_t i = 0; i < w->stride; i += LANES) store(w->acc[k] + i, load(w->acc[k] + i) * splat(shrink));
-    }
+    if (n > 0) soften(w, k, n);
   }
-  for (k = 0; k < w->queries;) {
-    // Queries that see the same tokens share them: rows before the tile's end do not.
+  for (k = first; k < end;) {
+    // Queries that see the same tokens add them together. At the tile that holds their own rows they do not.
     int64_t n = seen(w, k, pos, count), same = 1;
-    while (same < 4 && k + same < w->queries && seen(w, k + same, pos, count) == n) same++;
+    while (same < 4 && k + same < end && seen(w, k + same, pos, count) == n) same++;
     if (same == 4) {
-      add_rows(w, k, 4, 0, n);
+      add_rows(w, k, 4, n);
+      k += 4;
     } else if (same >= 2) {
-      same = 2;
-      add_rows(w, k, 2, 0, n);
+      add_rows(w, k, 2, n);
+      k += 2;
     } else {
-      add_rows(w, k, 1, 0, n);
+      add_rows(w, k, 1, n);
+      k++;
     }
-    k += same;
   }
 }
 
@@ -166,55 +182,61 @@ INLINE int64_t tile_end(const struct attend_segment *s, int64_t t) {
   return min64(t + key_tile - (s->pos + t) % key_tile, s->len);
 }
 
-// attend_segment walks one segment. head is the offset in bytes of the key-value head within a token.
-static void attend_segment(const struct attend_args *a, struct walk *w, const struct attend_segment *s, int64_t head) {
-  int64_t visible = 0, bytes = w->dim * (a->kv.float32s ? 4 : 2);
-  for (int64_t k = 0; k < w->queries; k++) visible = max64(visible, seen(w, k, s->pos, s->len));
+// attend_segment walks one segment for the queries of heads key-value heads, the first of which lies head bytes into a
+// token.
+static void attend_segment(const struct attend_args *a, struct walk *w, const struct attend_segment *s, int64_t head,
+                           int64_t heads) {
+  int64_t head_bytes = w->dim * (a->kv.float32s ? 4 : 2), count = w->queries / heads, visible = 0;
+  for (int64_t k = 0; k < count; k++) visible = max64(visible, seen(w, k, s->pos, s->len));
   for (int64_t t = 0, end; t < visible; t = end) {
     end = tile_end(s, t);
-    for (int64_t j = t; j < end; j++) {
-      const char *key = key_at(a, s, j) + head;
-      expand(w->key[j - t], key, w->dim, a->kv.float32s);
-      expand(w->value[j - t], key + a->kv.v_offset, w->dim, a->kv.float32s);
-    }
     for (int64_t j = end; j < min64(end + key_tile, visible); j++) {
       const char *key = key_at(a, s, j) + head;
-      for (int64_t i = 0; i < bytes; i += 64) {
+      for (int64_t i = 0; i < heads * head_bytes; i += 64) {
         __builtin_prefetch(key + i);
         __builtin_prefetch(key + a->kv.v_offset + i);
       }
     }
-    attend_keys(w, s->pos + t, end - t);
+    for (int64_t h = 0; h < heads; h++) {
+      for (int64_t j = t; j < end; j++) {
+        const char *key = key_at(a, s, j) + head + h * head_bytes;
+        expand(w->key + (j - t) * w->stride, key, w->dim, a->kv.float32s);
+        expand(w->value + (j - t) * w->stride, key + a->kv.v_offset, w->dim, a->kv.float32s);
+      }
+      attend_keys(w, h * count, (h + 1) * count, s->pos + t, end - t);
+    }
   }
 }
 
-// attend_queries computes up to max_queries queries of one key-value head.
+// attend_queries computes the queries [first, first + count) of each of heads key-value heads.
 static void attend_queries(const struct attend_args *a, struct walk *w, const struct attend_tile *tile, int64_t kv_head,
-                           int64_t first, int64_t count) {
+                           int64_t heads, int64_t first, int64_t count) {
   int64_t group = a->heads / a->kv_heads, dim = a->head_dim;
   const float *queries[max_queries];
   float *out[max_queries];
-  w->queries = count;
+  w->queries = heads * count;
   w->dim = dim;
   w->stride = (dim + LANES - 1) / LANES * LANES;
-  for (int64_t k = 0; k < count; k++) {
-    int64_t row = tile->row + (first + k) / group, h = kv_head * group + (first + k) % group;
+  memset(w->acc, 0, w->queries * w->stride * sizeof(float));
+  for (int64_t k = 0; k < w->queries; k++) {
+    int64_t query = first + k % count, row = tile->row + query / group;
+    int64_t h = (kv_head + k / count) * group + query % group;
     queries[k] = a->q + row * a->q_stride + h * dim;
     out[k] = a->out + (row * a->heads + h) * dim;
     w->last[k] = a->positions[row];
     w->top[k] = -__builtin_inff();
     w->total[k] = 0;
-    memset(w->acc[k], 0, sizeof w->acc[k]);
   }
   int64_t turned = INT64_MIN;
   for (int32_t i = 0; i < tile->segments; i++) {
     const struct attend_segment *s = a->segments + tile->segment + i;
     int64_t delta = (int64_t)s->pos - s->stored;
     if (delta != turned) turn_queries(a, w, queries, turned = delta);
-    attend_segment(a, w, s, kv_head * dim * (a->kv.float32s ? 4 : 2));
+    attend_segment(a, w, s, kv_head * dim * (a->kv.float32s ? 4 : 2), heads);
   }
-  for (int64_t k = 0; k < count; k++) {
-    for (int64_t i = 0; i < dim; i++) out[k][i] = w->total[k] != 0 ? w->acc[k][i] / w->total[k] : 0;
+  for (int64_t k = 0; k < w->queries; k++) {
+    const float *acc = w->acc + k * w->stride;
+    for (int64_t i = 0; i < dim; i++) out[k][i] = w->total[k] != 0 ? acc[i] / w->total[k] : 0;
   }
 }
 
@@ -222,12 +244,16 @@ static void attend_kernel(void *args) {
   struct attend_args *a = args;
   struct walk w;
   memset(w.key, 0, sizeof w.key);  // the rows that a first, short tile leaves are read, though not used
+  int64_t group = a->heads / a->kv_heads, units = (a->kv_heads + a->unit_heads - 1) / a->unit_heads;  // of a tile
   for (int64_t u, hi; claim(&a->queue, &u, &hi);) {
     for (; u < hi; u++) {
-      const struct attend_tile *tile = a->tiles + u / a->kv_heads;
-      int64_t count = tile->rows * (a->heads / a->kv_heads);
-      for (int64_t k = 0; k < count; k += max_queries) {
-        attend_queries(a, &w, tile, u % a->kv_heads, k, min64(max_queries, count - k));
+      const struct attend_tile *tile = a->tiles + u / units;
+      int64_t head = u % units * a->unit_heads, end = min64(head + a->unit_heads, a->kv_heads);
+      int64_t count = tile->rows * group, heads = max64(1, min64(end - head, max_queries / count));
+      for (; head < end; head += heads) {
+        for (int64_t k = 0; k < count; k += max_queries) {
+          attend_queries(a, &w, tile, head, min64(heads, end - head), k, min64(max_queries, count - k));
+        }
       }
     }
   }

@@ -11,8 +11,8 @@
 #include <immintrin.h>
 
 #define LANES 8
-#define TILE_X 3  // 12 accumulators, 3 of x and one of W: 16 registers
-#define TILE_W 4
+#define TILE_X 3  // 9 accumulators, 3 of x, one of W and the mask of odd: 14 registers
+#define TILE_W 3
 #define VALUES 2
 #define V static inline __attribute__((always_inline))
 
@@ -20,6 +20,11 @@ typedef __m256 vf;
 
 V vf load(const float *p) { return _mm256_loadu_ps(p); }
 V void store(float *p, vf v) { _mm256_storeu_ps(p, v); }
+V vf keep(vf v) {
+  __asm__("" : "+x"(v));
+  return v;
+}
+
 V vf splat(float x) { return _mm256_set1_ps(x); }
 V vf zero(void) { return _mm256_setzero_ps(); }
 V vf madd(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
@@ -32,10 +37,19 @@ V vf power2(vf n) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
 }
 
+// halves is the sum of the two halves of a vector.
+V __m128 halves(vf v) { return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)); }
+
 V float sum(vf v) {
-  __m128 b = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-  b = _mm_add_ps(b, _mm_movehl_ps(b, b));
-  return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+  v = _mm256_add_ps(v, _mm256_permute_ps(v, 0x4e));  // x0+x2 x1+x3 in each half
+  v = _mm256_add_ps(v, _mm256_permute_ps(v, 0xb1));
+  return _mm_cvtss_f32(halves(v));
+}
+
+V void sum4(float *p, vf a, vf b, vf c, vf d) {
+  vf ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));  // a0+a2 b0+b2 a1+a3 b1+b3
+  vf cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+  _mm_storeu_ps(p, halves(_mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee))));
 }
 
 V vf widen(const char *p) {

@@ -22,6 +22,11 @@ typedef __m512 vf;
 
 V vf load(const float *p) { return _mm512_loadu_ps(p); }
 V void store(float *p, vf v) { _mm512_storeu_ps(p, v); }
+V vf keep(vf v) {
+  __asm__("" : "+v"(v));
+  return v;
+}
+
 V vf splat(float x) { return _mm512_set1_ps(x); }
 V vf zero(void) { return _mm512_setzero_ps(); }
 V vf madd(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
@@ -34,11 +39,22 @@ V vf power2(vf n) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23));
 }
 
-V float sum(vf v) {
+// quarters is the sum of the four quarters of a vector, the first and the third first.
+V __m128 quarters(vf v) {
   __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
-  __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-  b = _mm_add_ps(b, _mm_movehl_ps(b, b));
-  return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
+  return _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+}
+
+V float sum(vf v) {
+  v = _mm512_add_ps(v, _mm512_permute_ps(v, 0x4e));  // x0+x2 x1+x3 in each quarter
+  v = _mm512_add_ps(v, _mm512_permute_ps(v, 0xb1));
+  return _mm_cvtss_f32(quarters(v));
+}
+
+V void sum4(float *p, vf a, vf b, vf c, vf d) {
+  vf ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));  // a0+a2 b0+b2 a1+a3 b1+b3
+  vf cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+  _mm_storeu_ps(p, quarters(_mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee))));
 }
 
 V vf widen(const char *p) {

@@ -134,13 +134,15 @@ func goRotate(args unsafe.Pointer) {
 func goAttend(args unsafe.Pointer) {
 	a := (*attendArgs)(args)
 	cache := a.kv.cache()
+	units := (a.kvHeads + a.unitHeads - 1) / a.unitHeads
 	group := a.heads / a.kvHeads
 	for lo, hi := a.claim(); lo < hi; lo, hi = a.claim() {
 		for u := int64(lo); u < int64(hi); u++ {
-			tile := (*attendTile)(unsafe.Add(a.tiles, u/a.kvHeads*int64(unsafe.Sizeof(attendTile{}))))
-			kvHead := u % a.kvHeads
+			tile := (*attendTile)(unsafe.Add(a.tiles, int(u/units)*sizeOf[attendTile]()))
+			head := u % units * a.unitHeads
+			end := min(head+a.unitHeads, a.kvHeads)
 			for r := int64(tile.row); r < int64(tile.row+tile.rows); r++ {
-				for h := kvHead * group; h < (kvHead+1)*group; h++ {
+				for h := head * group; h < end*group; h++ {
 					goAttendHead(a, &cache, tile, r, h)
 				}
 			}

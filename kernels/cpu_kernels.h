@@ -5,10 +5,11 @@
 //   madd(a, b, c)            a·b + c
 //   above(a, b) below(a, b) the larger, the smaller; b where either is NaN
 //   round_even power2(n)    nearest integer; 2^n for whole n in −126..127
-//   sum                     of all lanes, by halves
+//   sum(v) sum4(p, a,b,c,d) of all lanes; four of them to p, with the same bits
 //   widen(p)                LANES bfloat16 at any address
 //   even(p) odd(p)          the even or odd ones of 2·LANES bfloat16 at any address: cheaper than widen
 //   split(a, b, &e, &o)     the even and odd elements of the 2·LANES floats a, b
+//   keep(v)                 v, in a register: stops the compiler from loading it again at each use
 //   TILE_X TILE_W           rows of x and of W in matmul's register tile
 //
 // A panel holds each group of 2·LANES elements as the even ones, then the odd ones, which is what even and odd want.
@@ -35,8 +36,6 @@
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 #define GROUP (2 * LANES)
-
-enum { max_head_dim = 256, key_tile = 16, max_queries = 8 };
 
 INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -158,10 +157,11 @@ static void gate_kernel(void *args) {
   }
 }
 
-// matmul_tile computes the products of nx rows of a panel with nw rows of W: y[r·y_cols + o]. ahead is the bytes from a
-// weight to the one to prefetch with it.
+// matmul_tile computes the products of nx rows of a panel with nw rows of W: y[r·y_cols + o]. Where it reads several rows
+// of W at a time it asks for the tile that follows in memory, in the order of addresses: the processor's own prefetcher
+// makes little of the rows.
 INLINE void matmul_tile(const struct matmul_args *a, const float *x, const char *w, const char *bias, float *y,
-                        const int nx, const int nw, int64_t ahead) {
+                        const int nx, const int nw) {
   int64_t cols = a->cols, x_stride = a->x_stride, w_stride = 2 * cols;
   vf acc[TILE_X][TILE_W];
   UNROLL for (int r = 0; r < nx; r++) {
@@ -170,14 +170,15 @@ INLINE void matmul_tile(const struct matmul_args *a, const float *x, const char 
   int64_t i = 0;
   for (; i + GROUP <= cols; i += GROUP) {
     vf v[TILE_X];
-    UNROLL for (int r = 0; r < nx; r++) v[r] = load(x + r * x_stride + i);
+    UNROLL for (int r = 0; r < nx; r++) v[r] = keep(load(x + r * x_stride + i));
+    if (nw > 1) {
+      UNROLL for (int o = 0; o < nw; o++) __builtin_prefetch(w + nw * (w_stride + 2 * i) + o * 2 * GROUP, 0, 2);
+    }
     UNROLL for (int o = 0; o < nw; o++) {
-      const char *p = w + o * w_stride + 2 * i;
-      __builtin_prefetch(p + ahead);
-      vf e = even(p);
+      vf e = even(w + o * w_stride + 2 * i);
       UNROLL for (int r = 0; r < nx; r++) acc[r][o] = madd(e, v[r], acc[r][o]);
     }
-    UNROLL for (int r = 0; r < nx; r++) v[r] = load(x + r * x_stride + i + LANES);
+    UNROLL for (int r = 0; r < nx; r++) v[r] = keep(load(x + r * x_stride + i + LANES));
     UNROLL for (int o = 0; o < nw; o++) {
       vf d = odd(w + o * w_stride + 2 * i);
       UNROLL for (int r = 0; r < nx; r++) acc[r][o] = madd(d, v[r], acc[r][o]);
@@ -195,36 +196,42 @@ INLINE void matmul_tile(const struct matmul_args *a, const float *x, const char 
     }
   }
   UNROLL for (int r = 0; r < nx; r++) {
+    float s[TILE_W];
+    if (nw == 4) {
+      sum4(s, acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
+    } else {
+      UNROLL for (int o = 0; o < nw; o++) s[o] = sum(acc[r][o]);
+    }
     UNROLL for (int o = 0; o < nw; o++) {
-      float s = sum(acc[r][o]);
-      if (bias) s += bf16(bias + 2 * o);
+      if (bias) s[o] += bf16(bias + 2 * o);
       float *out = y + r * a->y_cols + o;
-      *out = a->add ? *out + s : s;
+      *out = a->add ? *out + s[o] : s[o];
     }
   }
 }
 
-// matmul_rows runs rows [lo, hi) of a part of W against nx rows of x. y is the output for row lo.
+// matmul_rows runs rows [lo, hi) of a part of W against nx rows of x. y is the output for row lo. One row of x is bound by
+// memory, and gets most out of it by taking one row of W after the other.
 INLINE void matmul_rows(const struct matmul_args *a, const struct matmul_part *part, const float *x, float *y,
                         int64_t lo, int64_t hi, const int nx) {
-  int64_t w_stride = 2 * a->cols;
-  for (int64_t o = lo; o < hi;) {
-    const char *bias = part->bias ? part->bias + 2 * o : 0;
-    if (o + TILE_W <= hi) {
-      matmul_tile(a, x, part->data + o * w_stride, bias, y + (o - lo), nx, TILE_W, TILE_W * w_stride);
-      o += TILE_W;
-    } else {
-      matmul_tile(a, x, part->data + o * w_stride, bias, y + (o - lo), nx, 1, w_stride);
-      o++;
-    }
+  const int nw = nx == 1 ? 1 : TILE_W;
+  const char *bias = part->bias;
+  int64_t o = lo;
+  for (; o + nw <= hi; o += nw) {
+    matmul_tile(a, x, part->data + 2 * o * a->cols, bias ? bias + 2 * o : 0, y + (o - lo), nx, nw);
+  }
+  for (; o < hi; o++) {
+    matmul_tile(a, x, part->data + 2 * o * a->cols, bias ? bias + 2 * o : 0, y + (o - lo), nx, 1);
   }
 }
 
-#define MATMUL_ROWS(n)                                                                                      \
-  static __attribute__((noinline)) void matmul_rows_##n(const struct matmul_args *a,                        \
-                                                        const struct matmul_part *part, const float *x,     \
-                                                        float *y, int64_t lo, int64_t hi) {                 \
-    matmul_rows(a, part, x, y, lo, hi, n);                                                                  \
+typedef void rows_function(const struct matmul_args *, const struct matmul_part *, const float *, float *, int64_t,
+                           int64_t);
+
+#define MATMUL_ROWS(nx)                                                                                          \
+  static void matmul_rows_##nx(const struct matmul_args *a, const struct matmul_part *part, const float *x, float *y, \
+                               int64_t lo, int64_t hi) {                                                         \
+    matmul_rows(a, part, x, y, lo, hi, nx);                                                                      \
   }
 
 MATMUL_ROWS(1)
@@ -232,22 +239,24 @@ MATMUL_ROWS(2)
 #if TILE_X > 2
 MATMUL_ROWS(3)
 #endif
-#if TILE_X > 3
+#if TILE_X == 6
 MATMUL_ROWS(4)
 MATMUL_ROWS(5)
 MATMUL_ROWS(6)
 #endif
 
-typedef void rows_function(const struct matmul_args *, const struct matmul_part *, const float *, float *, int64_t,
-                           int64_t);
-
+// matmul_rows_of[n] is matmul_rows for n rows of x.
 static rows_function *const matmul_rows_of[] = {
-    0, matmul_rows_1, matmul_rows_2,
+    0,
+    matmul_rows_1,
+    matmul_rows_2,
 #if TILE_X > 2
     matmul_rows_3,
 #endif
-#if TILE_X > 3
-    matmul_rows_4, matmul_rows_5, matmul_rows_6,
+#if TILE_X == 6
+    matmul_rows_4,
+    matmul_rows_5,
+    matmul_rows_6,
 #endif
 };
 

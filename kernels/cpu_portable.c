@@ -22,6 +22,7 @@ V vf load(const float *p) {
 }
 
 V void store(float *p, vf v) { memcpy(p, &v, sizeof v); }
+V vf keep(vf v) { return v; }
 V vf splat(float x) { return (vf){x, x, x, x}; }
 V vf zero(void) { return splat(0); }
 
@@ -49,6 +50,13 @@ V vf power2(vf n) {
 }
 
 V float sum(vf v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+
+V void sum4(float *p, vf a, vf b, vf c, vf d) {
+  p[0] = sum(a);
+  p[1] = sum(b);
+  p[2] = sum(c);
+  p[3] = sum(d);
+}
 
 V vf even(const char *p) {
   vu pairs;
