@@ -40,6 +40,7 @@ func decoding(t testing.TB, n int) *scheduler {
 	o := fakeOptions{blocks: n * 64, blockTokens: 16, sequences: n, stepTokens: 512, context: 1 << 20}
 	s, _ := o.scheduler(t)
 	s.runner = nullRunner{}
+	s.manager = s.manager.(*strict).Manager // which allocates
 	in := &intake{text: fakeCodec{}, vocab: fakeVocab, context: 1 << 20}
 	for i := range n {
 		seq, err := in.sequence(&Request{Tokens: make([]int32, 20), IgnoreEOS: true})

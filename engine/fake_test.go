@@ -224,7 +224,7 @@ func (o fakeOptions) scheduler(t testing.TB) (*scheduler, *fakeRunner) {
 	runner := newFakeRunner(o.blocks, o.blockTokens)
 	return &scheduler{
 		limits:  limits{sequences: o.sequences, stepTokens: o.stepTokens, blockTokens: o.blockTokens},
-		manager: manager, pool: pool, runner: runner, name: o.cache.Name(),
+		manager: newStrict(manager), pool: pool, runner: runner, name: o.cache.Name(),
 	}, runner
 }
 

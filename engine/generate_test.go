@@ -71,8 +71,15 @@ func TestGenerateOnce(t *testing.T) {
 	}
 }
 
+// TestBreakCancels: the step that runs when the loop is left is the request's last.
 func TestBreakCancels(t *testing.T) {
-	e, _ := small.start(t)
+	e, runner := small.engine(t)
+	steps := make(chan struct{}, 3)
+	for range 3 {
+		steps <- struct{}{}
+	}
+	runner.beforeRun = func() error { <-steps; return nil }
+	e.core.start()
 	n := 0
 	for _, err := range e.Generate(context.Background(), Request{Tokens: []int32{1}, IgnoreEOS: true}) {
 		require.NoError(t, err)
@@ -80,7 +87,9 @@ func TestBreakCancels(t *testing.T) {
 			break
 		}
 	}
+	close(steps)
 	require.Eventually(t, func() bool { return e.Stats().Running == 0 && e.Stats().BlocksUsed == 0 }, 10*time.Second, time.Millisecond)
+	require.LessOrEqual(t, e.Stats().CompletionTokens, int64(4))
 }
 
 func TestInvalidRequests(t *testing.T) {
@@ -292,6 +301,19 @@ func TestNonFinite(t *testing.T) {
 	checkResult(t, good, &results[0], small.context)
 }
 
+// TestNonFinitePrompt: in the middle of a prompt whose log-probabilities were asked for, with more of it in the same step.
+func TestNonFinitePrompt(t *testing.T) {
+	e, runner := small.engine(t)
+	runner.broken = func(past []int32) bool { return len(past) == 3 }
+	e.core.start()
+	tokens, err := collect(e, Request{Tokens: make([]int32, 10), MaxTokens: 5, PromptLogprobs: true})
+	require.ErrorIs(t, err, ErrNonFinite)
+	require.ErrorContains(t, err, "step 1, after token 2 of the sequence")
+	require.Len(t, tokens, 1)
+	require.NoError(t, e.Close())
+	require.Zero(t, e.Stats().CompletionTokens)
+}
+
 // TestDeviceError: what ends the device ends the engine, and everybody hears why.
 func TestDeviceError(t *testing.T) {
 	e, runner := small.engine(t)
@@ -319,40 +341,63 @@ func TestDeviceError(t *testing.T) {
 	require.ErrorIs(t, e.Close(), burned)
 }
 
-// idleStrategy admits sequences and never gives anything out; oddStrategy gives what was not asked for; busyStrategy asks
-// for transfers.
-type idleStrategy struct{ kvcache.Standard }
-type idleManager struct{ kvcache.Manager }
-type oddStrategy struct{ kvcache.Standard }
-type oddManager struct{ kvcache.Manager }
-
-func (idleStrategy) Name() string { return "idle" }
-func (s idleStrategy) NewManager(p *kvcache.Pool, g kvcache.Geometry) (kvcache.Manager, error) {
-	m, err := s.Standard.NewManager(p, g)
-	return idleManager{m}, err
+// altered is the standard strategy with some of its calls replaced.
+type altered struct {
+	kvcache.Standard
+	name  string
+	admit func(kvcache.SeqID, kvcache.Prompt) (kvcache.Admission, error)
+	next  func(m kvcache.Manager, dst []kvcache.Span, id kvcache.SeqID, budget int) []kvcache.Span
 }
-func (idleManager) Next(dst []kvcache.Span, id kvcache.SeqID, budget int) []kvcache.Span { return dst }
 
-func (oddStrategy) Name() string { return "odd" }
-func (s oddStrategy) NewManager(p *kvcache.Pool, g kvcache.Geometry) (kvcache.Manager, error) {
-	m, err := s.Standard.NewManager(p, g)
-	return oddManager{m}, err
+type alteredManager struct {
+	kvcache.Manager
+	by altered
 }
-func (oddManager) Next(dst []kvcache.Span, id kvcache.SeqID, budget int) []kvcache.Span {
-	return append(dst, kvcache.Span{Seq: id, Start: 0, Len: budget + 1})
+
+func (a altered) Name() string { return a.name }
+
+func (a altered) NewManager(p *kvcache.Pool, g kvcache.Geometry) (kvcache.Manager, error) {
+	m, err := a.Standard.NewManager(p, g)
+	return alteredManager{m, a}, err
+}
+
+func (m alteredManager) Admit(id kvcache.SeqID, p kvcache.Prompt) (kvcache.Admission, error) {
+	if m.by.admit != nil {
+		return m.by.admit(id, p)
+	}
+	return m.Manager.Admit(id, p)
+}
+
+func (m alteredManager) Next(dst []kvcache.Span, id kvcache.SeqID, budget int) []kvcache.Span {
+	if m.by.next != nil {
+		return m.by.next(m.Manager, dst, id, budget)
+	}
+	return m.Manager.Next(dst, id, budget)
 }
 
 // TestBrokenStrategies: a strategy that breaks its contract ends the engine with an error that names it. It neither hangs
 // nor computes nonsense.
 func TestBrokenStrategies(t *testing.T) {
+	spans := func(lens ...int) func(kvcache.Manager, []kvcache.Span, kvcache.SeqID, int) []kvcache.Span {
+		return func(_ kvcache.Manager, dst []kvcache.Span, id kvcache.SeqID, _ int) []kvcache.Span {
+			start := 0
+			for _, n := range lens {
+				dst = append(dst, kvcache.Span{Seq: id, Start: start, Len: n})
+				start += n
+			}
+			return dst
+		}
+	}
 	for _, c := range []struct {
-		strategy kvcache.Strategy
+		strategy altered
 		want     string
 	}{
-		{idleStrategy{}, `strategy "idle" gives nothing to compute for any of 1 sequences`},
-		{oddStrategy{}, `strategy "odd" gave span {Seq:1 Start:0 Len:33} for sequence 1 of 40 tokens and a budget of 32`},
+		{altered{name: "idle", next: spans()}, `strategy "idle" gives nothing to compute for any of 1 sequences`},
+		{altered{name: "greedy", next: spans(33)}, `strategy "greedy" gave span {Seq:1 Start:0 Len:33} for sequence 1 of 40 tokens and a budget of 32`},
+		{altered{name: "too many", next: spans(20, 13)}, `gave span {Seq:1 Start:20 Len:13} for sequence 1 of 40 tokens and a budget of 12`},
+		{altered{name: "empty", next: spans(0)}, `gave span {Seq:1 Start:0 Len:0}`},
 	} {
-		t.Run(c.strategy.Name(), func(t *testing.T) {
+		t.Run(c.strategy.name, func(t *testing.T) {
 			o := small
 			o.cache = c.strategy
 			e, _ := o.start(t)
@@ -362,6 +407,40 @@ func TestBrokenStrategies(t *testing.T) {
 			require.ErrorContains(t, e.Close(), c.want)
 		})
 	}
+}
+
+// TestNeverAdmitted: a request that finds no room although nothing runs fails, and does not wait for what cannot come.
+func TestNeverAdmitted(t *testing.T) {
+	o := small
+	o.cache = altered{name: "full", admit: func(kvcache.SeqID, kvcache.Prompt) (kvcache.Admission, error) {
+		return kvcache.Admission{}, kvcache.ErrNoSpace
+	}}
+	e, _ := o.start(t)
+	_, err := collect(e, Request{Tokens: []int32{1}, MaxTokens: 1})
+	require.ErrorIs(t, err, kvcache.ErrTooLong)
+	require.NoError(t, e.Close())
+}
+
+// TestManySpans: a strategy may give a sequence's tokens out in several spans of one step.
+func TestManySpans(t *testing.T) {
+	o := small
+	o.cache = altered{name: "crumbs", next: func(m kvcache.Manager, dst []kvcache.Span, id kvcache.SeqID, budget int) []kvcache.Span {
+		for before := -1; budget > 0 && before < len(dst); {
+			before = len(dst)
+			dst = m.Next(dst, id, min(budget, 5))
+			if len(dst) > before {
+				budget -= dst[before].Len
+			}
+		}
+		return dst
+	}}
+	e, runner := o.start(t)
+	r := Request{Tokens: []int32{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, MaxTokens: 30, PromptLogprobs: true, IgnoreEOS: true}
+	tokens, err := collect(e, r)
+	require.NoError(t, err)
+	checkResult(t, r, tokens[len(tokens)-1].Result, o.context)
+	require.NoError(t, e.Close())
+	require.Equal(t, []int{5, 5, 2}, runner.steps[0])
 }
 
 // moveStrategy asks for a copy, a relocation and a load.

@@ -49,7 +49,7 @@ func evaluations(t testing.TB, name string) []evaluation {
 		all = append(all, e)
 	}
 	if testing.Short() {
-		all = all[:16]
+		all = all[:8]
 	}
 	return all
 }
