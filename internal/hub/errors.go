@@ -3,9 +3,11 @@ package hub
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -26,8 +28,11 @@ var (
 // Hint is one line with the likely cause of err and what to do about it; "" where the error says it all.
 func Hint(err error) string {
 	var h interface{ Hint() string }
-	if errors.As(err, &h) {
+	switch {
+	case errors.As(err, &h):
 		return h.Hint()
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return "the folder may not be written: check its owner and mode, or choose another with HF_HUB_CACHE"
 	}
 	return ""
 }
@@ -130,6 +135,8 @@ func (e *TransferError) Hint() string {
 	case e.unreachable():
 		return "the server cannot be reached: check the network, HTTPS_PROXY and HF_ENDPOINT; " +
 			"models already in the cache work without it"
+	case errors.Is(e.Err, errRedirect):
+		return "the server sends requests where they should not go: check HF_ENDPOINT and proxies"
 	case strings.Contains(e.Err.Error(), "x509:") || strings.Contains(e.Err.Error(), "tls:"):
 		return "the server's certificate is not accepted: check the clock, and SSL_CERT_FILE if a proxy has its own authority"
 	}

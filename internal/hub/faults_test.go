@@ -402,6 +402,7 @@ func TestRedirects(t *testing.T) {
 		h.fail("model.safetensors", 99, redirect("file:///etc/passwd"))
 		_, err := pull(h.env(), h.options())
 		require.ErrorContains(t, err, "redirect")
+		require.Contains(t, Hint(err), "HF_ENDPOINT")
 		require.Len(t, h.seen("model.safetensors"), 1)
 	})
 	t.Run("errors do not show signatures", func(t *testing.T) {

@@ -14,8 +14,7 @@ import (
 
 const (
 	listingBytes = 64 << 20 // more than any real listing
-	fileBytes    = 1 << 50  // more than any real file, and a sum of a million such files still fits
-	listedFiles  = 1 << 12  // selected ones; a model of a thousand shards has far fewer
+	fileBytes    = 1 << 42  // more than any real file, and the sum over all files of such a listing fits an int64
 )
 
 // listing is the part of a repository that a pull is about.
@@ -129,8 +128,6 @@ func (r *repository) choose(opt Options) (listing, error) {
 	case len(chosen.files) == 0:
 		return listing{}, withHint(fmt.Errorf("files of a model: %w", ErrNotFound),
 			"the repository has no config, tokenizer or weights: is it a model's?")
-	case len(chosen.files) > listedFiles:
-		return listing{}, untrusted("the listing has %d files", len(chosen.files))
 	}
 	return chosen, nil
 }

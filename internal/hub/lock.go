@@ -59,13 +59,13 @@ func (l *locker) acquire(ctx context.Context, path string, temporary bool, waiti
 }
 
 // openIn opens a file for reading and writing, making it and its folder. Another pull that has just finished may remove
-// the folder in between, when it is empty.
+// the folder in between, when it is empty: then it is missing, or was there a moment ago.
 func openIn(path string) (file *os.File, err error) {
 	for range 100 {
 		if err = os.MkdirAll(filepath.Dir(path), 0o777); err == nil {
 			file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
 		}
-		if !errors.Is(err, os.ErrNotExist) {
+		if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrExist) {
 			break
 		}
 	}
