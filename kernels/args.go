@@ -93,15 +93,14 @@ type rotateArgs struct {
 	_         float32
 }
 
-// attendArgs: a unit is unitHeads key-value heads of a tile; there are units = ceil(kvHeads / unitHeads) of each tile, and
-// unit u is the heads from (u mod units) · unitHeads on of tile u / units.
+// attendArgs: unit u is key-value head u mod kvHeads for the rows of tile u / kvHeads.
 type attendArgs struct {
 	queue
 	q          unsafe.Pointer // [rows, qStride] float32
 	out        unsafe.Pointer // [rows, heads·headDim] float32
 	positions  unsafe.Pointer // [rows] int32
 	rope       unsafe.Pointer // [ropeLen / headDim, headDim] float32
-	tiles      unsafe.Pointer // attendTile
+	tiles      unsafe.Pointer // [units / kvHeads] attendTile
 	segments   unsafe.Pointer // WorkSegment
 	blocks     unsafe.Pointer // [blockCount] int32
 	kv         kvArgs
@@ -111,7 +110,6 @@ type attendArgs struct {
 	heads      int64
 	kvHeads    int64
 	headDim    int64
-	unitHeads  int64
 	scale      float32
 	_          float32
 }

@@ -7,11 +7,10 @@ import (
 // cpu is the operations on the CPU: it checks shapes, lays out scratch memory and runs the kernels of its set over the
 // pool. Only the goroutine that owns the device uses it.
 type cpu struct {
-	set     kernelSet
-	pool    *pool
-	threads int
-	memory  *memory
-	args    *cpuArgs // outside the Go heap
+	set    kernelSet
+	pool   *pool
+	memory *memory
+	args   *cpuArgs // outside the Go heap
 
 	panel  scratch // an operation's input, normalized or gated
 	hidden scratch // what lies between two products
@@ -37,7 +36,7 @@ func newCPU(set kernelSet, threads int, m *memory) (*cpu, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cpu{set: set, pool: newPool(threads), threads: threads, memory: m, args: (*cpuArgs)(b.addr)}, nil
+	return &cpu{set: set, pool: newPool(threads), memory: m, args: (*cpuArgs)(b.addr)}, nil
 }
 
 // close ends the pool.

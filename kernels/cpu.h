@@ -74,7 +74,7 @@ struct attend_args {
   const struct attend_segment *segments;
   const int32_t *blocks;
   struct kv_args kv;
-  int64_t rope_len, block_count, q_stride, heads, kv_heads, head_dim, unit_heads;
+  int64_t rope_len, block_count, q_stride, heads, kv_heads, head_dim;
   float scale, pad;
 };
 

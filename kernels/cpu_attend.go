@@ -70,9 +70,7 @@ func (c *cpu) Attend(p *AttendParams) error {
 	a.ropeLen, a.blockCount = int64(p.Rope.size/4), int64(p.Work.BlockCount)
 	a.qStride, a.heads, a.kvHeads, a.headDim = int64(p.QStride), int64(p.Heads), int64(p.KVHeads), int64(p.HeadDim)
 	a.scale = p.Scale
-	unitHeads := min(p.KVHeads, max(1, tileCount*p.KVHeads/(2*c.threads)))
-	a.unitHeads = int64(unitHeads)
-	c.pool.run(c.set.attend, &a.queue, tileCount*ceilDiv(p.KVHeads, unitHeads), 1)
+	c.pool.run(c.set.attend, &a.queue, tileCount*p.KVHeads, 1)
 	return nil
 }
 

@@ -1,16 +1,16 @@
 // Attention on the CPU, over the vector of cpu_kernels.h.
 //
-// A unit is unit_heads key-value heads for the rows of a tile. Up to max_queries queries (row × head) pass over the keys
-// together, so that each key and value is read and widened once for all rows and heads of its group. Keys are walked in
-// tiles of key_tile tokens that begin at multiples of key_tile in logical position, with one online softmax: how a prompt
-// was cut into steps, or which rows share the walk, does not change a row's tiles, so it does not change its bits.
+// A unit is one key-value head for the rows of a tile. Up to max_queries queries (row × head of the group) pass over the
+// keys together, so that each key and value is read and widened once for all of them. Keys are walked in tiles of key_tile
+// tokens that begin at multiples of key_tile in logical position, with one online softmax: how a prompt was cut into
+// steps, or which rows share the walk, does not change a row's tiles, so it does not change its bits.
 // https://arxiv.org/abs/1805.02867
 //
 //   q   [rows, q_stride]            kv   token: kv_heads · head_dim keys, and v_offset bytes on the values
 //   out [rows, heads · head_dim]
 //
 // Bounds. Decoding is bound by the memory that holds keys and values: a tile's rows are prefetched while the one before
-// is computed, and neighbouring heads are read together. Prefill is bound by multiply-adds.
+// is computed. (Walking several heads together, whose keys are neighbours, was slower.) Prefill is bound by multiply-adds.
 
 enum { max_head_dim = 256, key_tile = 16, max_queries = 16 };
 
@@ -27,8 +27,12 @@ struct walk {
 
 // expand copies dim elements of a key or value as float32.
 INLINE void expand(float *out, const char *row, int64_t dim, int float32s) {
-  for (int64_t i = 0; i < dim; i += LANES) {
-    store(out + i, float32s ? load_at((const float *)row, i, dim) : widen_at(row, i, dim));
+  int64_t i = 0;
+  if (float32s) {
+    for (; i < dim; i += LANES) store(out + i, load_at((const float *)row, i, dim));
+  } else {
+    for (; i + LANES <= dim; i += LANES) store(out + i, widen(row + 2 * i));
+    if (i < dim) store(out + i, widen_part(row + 2 * i, dim - i));
   }
 }
 
@@ -144,19 +148,19 @@ INLINE int64_t seen(const struct walk *w, int64_t k, int64_t pos, int64_t count)
   return max64(0, min64(count, w->last[k] - pos + 1));
 }
 
-// attend_keys takes one tile of count tokens, the first at position pos, into the queries [first, end).
-static void attend_keys(struct walk *w, int64_t first, int64_t end, int64_t pos, int64_t count) {
-  int64_t k = first;
-  for (; k + 2 <= end; k += 2) scores(w, k, 2);
-  if (k < end) scores(w, k, 1);
-  for (k = first; k < end; k++) {
+// attend_keys takes one tile of count tokens, the first at position pos, into every query.
+static void attend_keys(struct walk *w, int64_t pos, int64_t count) {
+  int64_t k = 0;
+  for (; k + 2 <= w->queries; k += 2) scores(w, k, 2);
+  if (k < w->queries) scores(w, k, 1);
+  for (k = 0; k < w->queries; k++) {
     int64_t n = seen(w, k, pos, count);
     if (n > 0) soften(w, k, n);
   }
-  for (k = first; k < end;) {
+  for (k = 0; k < w->queries;) {
     // Queries that see the same tokens add them together. At the tile that holds their own rows they do not.
     int64_t n = seen(w, k, pos, count), same = 1;
-    while (same < 4 && k + same < end && seen(w, k + same, pos, count) == n) same++;
+    while (same < 4 && k + same < w->queries && seen(w, k + same, pos, count) == n) same++;
     if (same == 4) {
       add_rows(w, k, 4, n);
       k += 4;
@@ -172,9 +176,8 @@ static void attend_keys(struct walk *w, int64_t first, int64_t end, int64_t pos,
 
 // key_at is the key of token t of a segment, for the first head.
 INLINE const char *key_at(const struct attend_args *a, const struct attend_segment *s, int64_t t) {
-  int64_t at = s->off + t;
-  return a->kv.base + a->blocks[s->block + at / a->kv.block_tokens] * a->kv.block_stride +
-         at % a->kv.block_tokens * a->kv.token_stride;
+  uint32_t at = s->off + t, tokens = a->kv.block_tokens;
+  return a->kv.base + a->blocks[s->block + at / tokens] * a->kv.block_stride + at % tokens * a->kv.token_stride;
 }
 
 // tile_end is the token after the tile that begins at token t.
@@ -182,45 +185,40 @@ INLINE int64_t tile_end(const struct attend_segment *s, int64_t t) {
   return min64(t + key_tile - (s->pos + t) % key_tile, s->len);
 }
 
-// attend_segment walks one segment for the queries of heads key-value heads, the first of which lies head bytes into a
-// token.
-static void attend_segment(const struct attend_args *a, struct walk *w, const struct attend_segment *s, int64_t head,
-                           int64_t heads) {
-  int64_t head_bytes = w->dim * (a->kv.float32s ? 4 : 2), count = w->queries / heads, visible = 0;
-  for (int64_t k = 0; k < count; k++) visible = max64(visible, seen(w, k, s->pos, s->len));
+// attend_segment walks one segment. head is where the key-value head lies within a token, in bytes.
+static void attend_segment(const struct attend_args *a, struct walk *w, const struct attend_segment *s, int64_t head) {
+  int64_t bytes = w->dim * (a->kv.float32s ? 4 : 2), visible = 0;
+  for (int64_t k = 0; k < w->queries; k++) visible = max64(visible, seen(w, k, s->pos, s->len));
   for (int64_t t = 0, end; t < visible; t = end) {
     end = tile_end(s, t);
     for (int64_t j = end; j < min64(end + key_tile, visible); j++) {
       const char *key = key_at(a, s, j) + head;
-      for (int64_t i = 0; i < heads * head_bytes; i += 64) {
-        __builtin_prefetch(key + i);
-        __builtin_prefetch(key + a->kv.v_offset + i);
+      for (int64_t i = 0; i < bytes; i += 64) {
+        __builtin_prefetch(key + i, 0, 2);  // to the second-level cache: more may be under way than to the first
+        __builtin_prefetch(key + a->kv.v_offset + i, 0, 2);
       }
     }
-    for (int64_t h = 0; h < heads; h++) {
-      for (int64_t j = t; j < end; j++) {
-        const char *key = key_at(a, s, j) + head + h * head_bytes;
-        expand(w->key + (j - t) * w->stride, key, w->dim, a->kv.float32s);
-        expand(w->value + (j - t) * w->stride, key + a->kv.v_offset, w->dim, a->kv.float32s);
-      }
-      attend_keys(w, h * count, (h + 1) * count, s->pos + t, end - t);
+    for (int64_t j = t; j < end; j++) {
+      const char *key = key_at(a, s, j) + head;
+      expand(w->key + (j - t) * w->stride, key, w->dim, a->kv.float32s);
+      expand(w->value + (j - t) * w->stride, key + a->kv.v_offset, w->dim, a->kv.float32s);
     }
+    attend_keys(w, s->pos + t, end - t);
   }
 }
 
-// attend_queries computes the queries [first, first + count) of each of heads key-value heads.
+// attend_queries computes the queries [first, first + count) of a tile's rows for one key-value head.
 static void attend_queries(const struct attend_args *a, struct walk *w, const struct attend_tile *tile, int64_t kv_head,
-                           int64_t heads, int64_t first, int64_t count) {
+                           int64_t first, int64_t count) {
   int64_t group = a->heads / a->kv_heads, dim = a->head_dim;
   const float *queries[max_queries];
   float *out[max_queries];
-  w->queries = heads * count;
+  w->queries = count;
   w->dim = dim;
   w->stride = (dim + LANES - 1) / LANES * LANES;
-  memset(w->acc, 0, w->queries * w->stride * sizeof(float));
-  for (int64_t k = 0; k < w->queries; k++) {
-    int64_t query = first + k % count, row = tile->row + query / group;
-    int64_t h = (kv_head + k / count) * group + query % group;
+  memset(w->acc, 0, count * w->stride * sizeof(float));
+  for (int64_t k = 0; k < count; k++) {
+    int64_t row = tile->row + (first + k) / group, h = kv_head * group + (first + k) % group;
     queries[k] = a->q + row * a->q_stride + h * dim;
     out[k] = a->out + (row * a->heads + h) * dim;
     w->last[k] = a->positions[row];
@@ -232,9 +230,9 @@ static void attend_queries(const struct attend_args *a, struct walk *w, const st
     const struct attend_segment *s = a->segments + tile->segment + i;
     int64_t delta = (int64_t)s->pos - s->stored;
     if (delta != turned) turn_queries(a, w, queries, turned = delta);
-    attend_segment(a, w, s, kv_head * dim * (a->kv.float32s ? 4 : 2), heads);
+    attend_segment(a, w, s, kv_head * dim * (a->kv.float32s ? 4 : 2));
   }
-  for (int64_t k = 0; k < w->queries; k++) {
+  for (int64_t k = 0; k < count; k++) {
     const float *acc = w->acc + k * w->stride;
     for (int64_t i = 0; i < dim; i++) out[k][i] = w->total[k] != 0 ? acc[i] / w->total[k] : 0;
   }
@@ -244,16 +242,12 @@ static void attend_kernel(void *args) {
   struct attend_args *a = args;
   struct walk w;
   memset(w.key, 0, sizeof w.key);  // the rows that a first, short tile leaves are read, though not used
-  int64_t group = a->heads / a->kv_heads, units = (a->kv_heads + a->unit_heads - 1) / a->unit_heads;  // of a tile
   for (int64_t u, hi; claim(&a->queue, &u, &hi);) {
     for (; u < hi; u++) {
-      const struct attend_tile *tile = a->tiles + u / units;
-      int64_t head = u % units * a->unit_heads, end = min64(head + a->unit_heads, a->kv_heads);
-      int64_t count = tile->rows * group, heads = max64(1, min64(end - head, max_queries / count));
-      for (; head < end; head += heads) {
-        for (int64_t k = 0; k < count; k += max_queries) {
-          attend_queries(a, &w, tile, head, min64(heads, end - head), k, min64(max_queries, count - k));
-        }
+      const struct attend_tile *tile = a->tiles + u / a->kv_heads;
+      int64_t count = tile->rows * (a->heads / a->kv_heads);
+      for (int64_t k = 0; k < count; k += max_queries) {
+        attend_queries(a, &w, tile, u % a->kv_heads, k, min64(max_queries, count - k));
       }
     }
   }

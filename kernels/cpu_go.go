@@ -134,15 +134,13 @@ func goRotate(args unsafe.Pointer) {
 func goAttend(args unsafe.Pointer) {
 	a := (*attendArgs)(args)
 	cache := a.kv.cache()
-	units := (a.kvHeads + a.unitHeads - 1) / a.unitHeads
 	group := a.heads / a.kvHeads
 	for lo, hi := a.claim(); lo < hi; lo, hi = a.claim() {
 		for u := int64(lo); u < int64(hi); u++ {
-			tile := (*attendTile)(unsafe.Add(a.tiles, int(u/units)*sizeOf[attendTile]()))
-			head := u % units * a.unitHeads
-			end := min(head+a.unitHeads, a.kvHeads)
+			tile := (*attendTile)(unsafe.Add(a.tiles, int(u/a.kvHeads)*sizeOf[attendTile]()))
+			first := u % a.kvHeads * group
 			for r := int64(tile.row); r < int64(tile.row+tile.rows); r++ {
-				for h := head * group; h < end*group; h++ {
+				for h := first; h < first+group; h++ {
 					goAttendHead(a, &cache, tile, r, h)
 				}
 			}
