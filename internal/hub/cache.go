@@ -131,6 +131,7 @@ type NotCachedError struct {
 	Revisions       []string // what there is of this model: revisions, then commits
 }
 
+// Error is the cause in one line.
 func (e *NotCachedError) Error() string {
 	return fmt.Sprintf("%q at revision %q is not in the cache %q", e.Model, e.Revision, e.CacheDir)
 }

@@ -61,6 +61,7 @@ type StatusError struct {
 	page string // the model's page, for the hint
 }
 
+// Error is the cause in one line.
 func (e *StatusError) Error() string {
 	text := fmt.Sprintf("%s: status %d %s", e.URL, e.StatusCode, http.StatusText(e.StatusCode))
 	if e.Message != "" {
@@ -115,6 +116,7 @@ type TransferError struct {
 	Err error
 }
 
+// Error is the cause in one line.
 func (e *TransferError) Error() string { return fmt.Sprintf("%s: %v", e.URL, e.Err) }
 
 // Unwrap gives the cause.
@@ -149,6 +151,7 @@ type CorruptError struct {
 	Want, Got string // digests, or sizes in bytes
 }
 
+// Error is the cause in one line.
 func (e *CorruptError) Error() string {
 	return fmt.Sprintf("%q: %v: want %s, got %s", e.File, ErrCorrupt, e.Want, e.Got)
 }
@@ -168,6 +171,7 @@ type SpaceError struct {
 	NeededBytes, FreeBytes int64
 }
 
+// Error is the cause in one line.
 func (e *SpaceError) Error() string {
 	return fmt.Sprintf("%q: %v: needs %s, has %s", e.Dir, ErrSpace, SizeString(e.NeededBytes), SizeString(e.FreeBytes))
 }

@@ -164,6 +164,7 @@ func otherWeights(name string) bool {
 // WeightsError is a repository whose weights are all in formats that Quire does not read. It matches ErrWeights.
 type WeightsError struct{ Found []string }
 
+// Error is the cause in one line.
 func (e *WeightsError) Error() string {
 	var names []string
 	for _, name := range e.Found[:min(3, len(e.Found))] {
