@@ -38,9 +38,8 @@ type decoder interface {
 // the reader, however slow it is: there are never more than the request's MaxTokens of them.
 type answer struct {
 	// Set when made.
-	quiet  bool   // nobody reads the tokens, only the result is wanted
-	forced bool   // stop strings do not count
-	halt   func() // tells the step loop that a stop string has come
+	quiet bool   // nobody reads the tokens, only the result is wanted
+	halt  func() // tells the step loop that a stop string has come
 
 	// The text goroutine's.
 	decode decoder

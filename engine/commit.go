@@ -37,7 +37,7 @@ func (s *scheduler) commit(now time.Time) {
 	for _, p := range s.step.spans {
 		s.manager.Wrote(p.span)
 		p.seq.computed += p.span.Len
-		p.seq.todo -= p.span.Len
+		p.seq.todo = max(p.seq.todo-p.span.Len, 0) // a span that another has left behind may come on top
 	}
 	for i, a := range s.step.asked {
 		switch {
@@ -78,7 +78,7 @@ func (s *scheduler) deliver(seq *sequence, i int, now time.Time) {
 		s.count.cachedTokens += int64(seq.cached)
 	}
 	s.count.completionTokens++
-	seq.decoding = true
+	seq.decoding, seq.todo = true, 0
 	finish := seq.take(out.Token)
 	ev := event{
 		to:      seq.answer,

@@ -13,7 +13,7 @@ import (
 // What is wrong with the request, or stands in its way (ErrOverloaded, ErrClosed), is the first and only thing it yields,
 // as an error. Breaking off the loop cancels the request, and so does ctx, which the loop then sees as an error. A reader may
 // take its time: it delays nobody else. The last token has Finish and Result set; with an error, Result holds what there
-// was until then, or is nil.
+// was until then, or is nil. A request that outgrows the whole cache ends with an error that matches kvcache.ErrTooLong.
 func (e *Engine) Generate(ctx context.Context, r Request) iter.Seq2[Token, error] {
 	var used atomic.Bool
 	return func(yield func(Token, error) bool) {
@@ -125,13 +125,15 @@ func (c *call) read(yield func(Token, error) bool) {
 			return
 		}
 		for i, t := range tokens {
-			last := c.over && i == len(tokens)-1
-			if !last && !yield(t, nil) {
-				return
-			}
-			if last {
+			if c.over && i == len(tokens)-1 {
 				yield(t, err)
 				return
+			}
+			if !yield(t, nil) {
+				return
+			}
+			if !c.over && c.ctx.Err() != nil {
+				break // wait says so
 			}
 		}
 	}

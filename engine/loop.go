@@ -26,10 +26,10 @@ type core struct {
 
 // snapshot is what the step loop lets others see.
 type snapshot struct {
-	count            counters
-	waiting, running int
-	blocksUsed       int
-	failed           error // why the loop has ended, if not by close
+	count      counters
+	running    int
+	blocksUsed int
+	failed     error // why the loop has ended, if not by close
 }
 
 func newCore(s *scheduler, queue int) *core {
@@ -117,19 +117,20 @@ func (c *core) step(now time.Time) error {
 	return nil
 }
 
-// report hands the step's events to the text goroutine and lets others see where the loop stands.
+// report lets others see where the loop stands and hands its events to the text goroutine: who reads the end of an answer
+// finds the request's place and blocks free.
 func (c *core) report() {
 	s := c.scheduler
 	c.mu.Lock()
 	c.last.count = s.count
-	c.last.waiting, c.last.running = len(s.waiting), len(s.running)
+	c.last.running = len(s.running)
 	c.last.blocksUsed = s.pool.Used()
 	c.mu.Unlock()
+	c.inbox.leave(s.ended)
+	s.ended = 0
 	c.delivery.post(s.events)
 	clear(s.events)
 	s.events = s.events[:0]
-	c.inbox.leave(s.ended)
-	s.ended = 0
 }
 
 // fail begins the end of the engine: err is its last word to everybody.

@@ -39,9 +39,6 @@ type sequence struct {
 	ended       bool
 }
 
-// last is the index of the newest token.
-func (s *sequence) last() int { return len(s.tokens) - 1 }
-
 // generated counts the tokens that the sequence has added to its prompt.
 func (s *sequence) generated() int { return len(s.tokens) - s.prompt }
 
