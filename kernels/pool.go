@@ -3,6 +3,8 @@ package kernels
 import (
 	"runtime"
 	"sync"
+	"sync/atomic"
+	"time"
 	"unsafe"
 )
 
@@ -17,20 +19,37 @@ type queue struct {
 }
 
 // pool is a set of threads that run one kernel at a time together with the goroutine that owns the device.
+//
+// Operations follow each other within microseconds, and waking a sleeping thread costs tens of them. So a worker looks
+// out for the next operation for a while before it sleeps, and the owner for the workers' end. Nobody waits for a worker
+// that has not joined: one that wakes too late, or that the system does not run, finds the operation closed.
 type pool struct {
-	mu      sync.Mutex
-	wake    sync.Cond // work has come, or the end
-	idle    sync.Cond // no worker is busy
-	done    sync.WaitGroup
-	run1    kernel // while open
-	args    unsafe.Pointer
-	round   uint64 // of the work that workers may join
-	open    bool
-	ended   bool
-	busy    int // workers that have joined
-	panics  any // of a worker, for the owner
-	workers int // besides the owner
+	workers int           // besides the owner
+	state   atomic.Uint64 // round<<32 | open<<31 | workers that are busy with the round
+
+	// Of the round. The owner writes them while no worker can join; a worker reads them after it has joined.
+	kernel kernel
+	args   unsafe.Pointer
+
+	mu       sync.Mutex
+	wake     sync.Cond    // a worker sleeps: there is a new round, or the end
+	idle     sync.Cond    // the owner sleeps: nobody is busy
+	sleepers atomic.Int32 // workers in, or about to enter, wake.Wait
+	waiting  atomic.Bool  // the owner is in, or about to enter, idle.Wait
+	ended    bool
+	panics   any // of a worker in this round
+	done     sync.WaitGroup
 }
+
+// The parts of pool.state.
+const (
+	poolRound = 1 << 32
+	poolOpen  = 1 << 31
+	poolBusy  = poolOpen - 1
+)
+
+// spinTime is how long a thread looks out before it sleeps: several times what lies between two operations of a step.
+const spinTime = 50 * time.Microsecond
 
 // newPool starts threads−1 workers.
 func newPool(threads int) *pool {
@@ -43,60 +62,95 @@ func newPool(threads int) *pool {
 }
 
 // run computes all units of the queue, which begins the arguments, and returns when they are done. Only the owner calls
-// it. What fits in one grain is done by the owner alone.
+// it. What fits in one grain is done by the owner alone. A panic of any thread comes out of run.
 func (p *pool) run(k kernel, q *queue, units, grain int) {
 	q.next, q.units, q.grain = 0, int64(units), int64(grain)
 	if p.workers == 0 || units <= grain {
 		k(unsafe.Pointer(q))
 		return
 	}
-	p.mu.Lock()
-	p.run1, p.args, p.open = k, unsafe.Pointer(q), true
-	p.round++
-	p.mu.Unlock()
-	p.wake.Broadcast()
+	p.kernel, p.args = k, unsafe.Pointer(q)
+	p.state.Store((p.state.Load()/poolRound+1)*poolRound | poolOpen)
+	if p.sleepers.Load() > 0 {
+		p.mu.Lock()
+		p.wake.Broadcast()
+		p.mu.Unlock()
+	}
 	defer p.settle()
 	k(unsafe.Pointer(q))
 }
 
-// settle lets no more workers join and waits for those that have. A worker's panic becomes the owner's.
+// settle lets no more workers join and waits for those that have.
 func (p *pool) settle() {
-	p.mu.Lock()
-	p.open = false
-	for p.busy > 0 {
-		p.idle.Wait()
+	p.state.And(^uint64(poolOpen))
+	if !spin(func() bool { return p.state.Load()&poolBusy == 0 }) {
+		p.mu.Lock()
+		p.waiting.Store(true)
+		for p.state.Load()&poolBusy != 0 {
+			p.idle.Wait()
+		}
+		p.waiting.Store(false)
+		p.mu.Unlock()
 	}
-	panics := p.panics
-	p.panics = nil
-	p.mu.Unlock()
-	if panics != nil {
+	if panics := p.panics; panics != nil {
+		p.panics = nil
 		panic(panics)
 	}
 }
 
 // work is a worker's life.
 func (p *pool) work() {
-	runtime.LockOSThread()
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	for round := uint64(0); p.await(round); {
+		state := p.state.Load()
+		if !joinable(state, round) || !p.state.CompareAndSwap(state, state+1) {
+			continue
+		}
+		round = state / poolRound
+		panics := try(p.kernel, p.args)
+		if panics != nil {
+			p.mu.Lock()
+			p.panics = panics
+			p.mu.Unlock()
+		}
+		if p.state.Add(^uint64(0))&poolBusy == 0 && p.waiting.Load() {
+			p.mu.Lock()
+			p.idle.Signal()
+			p.mu.Unlock()
+		}
+	}
+}
+
+// joinable reports whether a worker that was last in round may join what state says.
+func joinable(state, round uint64) bool {
+	return state&poolOpen != 0 && state/poolRound != round
+}
+
+// await returns true when there may be a round after the given one to join, and false at the end.
+func (p *pool) await(round uint64) bool {
+	if spin(func() bool { return joinable(p.state.Load(), round) }) {
+		return true
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for seen := uint64(0); ; {
-		for !p.ended && (!p.open || p.round == seen) {
-			p.wake.Wait()
+	p.sleepers.Add(1)
+	defer p.sleepers.Add(-1)
+	for !p.ended && !joinable(p.state.Load(), round) {
+		p.wake.Wait()
+	}
+	return !p.ended
+}
+
+// spin looks for ready to become true for spinTime.
+func spin(ready func() bool) bool {
+	for start := time.Now(); ; {
+		for range 64 {
+			if ready() {
+				return true
+			}
 		}
-		if p.ended {
-			return
-		}
-		seen = p.round
-		p.busy++
-		k, args := p.run1, p.args
-		p.mu.Unlock()
-		panics := try(k, args)
-		p.mu.Lock()
-		if panics != nil {
-			p.panics = panics
-		}
-		if p.busy--; p.busy == 0 {
-			p.idle.Signal()
+		if time.Since(start) > spinTime {
+			return false
 		}
 	}
 }
@@ -112,7 +166,7 @@ func try(k kernel, args unsafe.Pointer) (panics any) {
 func (p *pool) close() {
 	p.mu.Lock()
 	p.ended = true
-	p.mu.Unlock()
 	p.wake.Broadcast()
+	p.mu.Unlock()
 	p.done.Wait()
 }
