@@ -297,17 +297,34 @@ func TestBatch(t *testing.T) {
 	require.Empty(t, none)
 }
 
+// together queues requests before the engine starts, so that they run in the same steps, and waits for their results.
+func together(t *testing.T, e *Engine, requests ...Request) []Result {
+	t.Helper()
+	var calls []*call
+	for _, r := range requests {
+		c, err := e.call(context.Background(), &r, true)
+		require.NoError(t, err)
+		defer c.release()
+		calls = append(calls, c)
+	}
+	e.core.start()
+	var results []Result
+	for _, c := range calls {
+		results = append(results, c.result())
+	}
+	return results
+}
+
 // TestNonFinite: a logit that is no number fails its request, in the middle of another's answer.
 func TestNonFinite(t *testing.T) {
 	e, runner := small.engine(t)
 	runner.broken = func(past []int32) bool { return past[0] == 5 && len(past) == 20 }
-	e.core.start()
 	good := Request{Tokens: []int32{1, 2}, MaxTokens: 50, IgnoreEOS: true}
-	results, err := e.Batch(context.Background(), []Request{good, {Tokens: []int32{5, 5}, MaxTokens: 50, IgnoreEOS: true}})
-	require.ErrorIs(t, err, ErrNonFinite)
-	require.ErrorContains(t, err, "step 19, after token 19 of the sequence")
-	require.Len(t, results[1].Tokens, 18)
+	results := together(t, e, good, Request{Tokens: []int32{5, 5}, MaxTokens: 50, IgnoreEOS: true})
 	checkResult(t, good, &results[0], small.context)
+	require.ErrorIs(t, results[1].Err, ErrNonFinite)
+	require.ErrorContains(t, results[1].Err, "step 19, after token 19 of the sequence")
+	require.Len(t, results[1].Tokens, 18)
 }
 
 // TestNonFinitePrompt: in the middle of a prompt whose log-probabilities were asked for, with more of it in the same step.
@@ -334,17 +351,14 @@ func TestDeviceError(t *testing.T) {
 		}
 		return nil
 	}
-	e.core.start()
 	r := Request{Tokens: []int32{1}, MaxTokens: 50, IgnoreEOS: true}
-	results, err := e.Batch(context.Background(), []Request{r, r})
-	require.ErrorIs(t, err, burned)
-	for _, result := range results {
+	for _, result := range together(t, e, r, r) {
 		require.ErrorIs(t, result.Err, burned)
 		require.ErrorIs(t, result.Err, ErrClosed)
 		require.ErrorContains(t, result.Err, "step 5")
 		require.Len(t, result.Tokens, 4)
 	}
-	_, err = collect(e, r)
+	_, err := collect(e, r)
 	require.ErrorIs(t, err, burned)
 	require.ErrorIs(t, e.Close(), burned)
 	require.ErrorIs(t, e.Close(), burned)

@@ -104,6 +104,34 @@ func randomRun(t *testing.T, seed uint64) (preemptions int64, chunked int) {
 	return s.count.preemptions, chunked
 }
 
+// TestPromptLogprobsPreempted: what was learnt of a prompt before its sequence was preempted is not asked again.
+func TestPromptLogprobsPreempted(t *testing.T) {
+	o := fakeOptions{blocks: 6, blockTokens: 16, sequences: 2, stepTokens: 4, context: 96}
+	s, _ := o.scheduler(t)
+	in := &intake{text: fakeCodec{}, vocab: fakeVocab, context: o.context}
+	growing, err := in.sequence(&Request{Tokens: make([]int32, 15), MaxTokens: 60, IgnoreEOS: true})
+	require.NoError(t, err)
+	r := Request{Tokens: randomTokens(rand.New(rand.NewPCG(1, 1)), 60), MaxTokens: 2, IgnoreEOS: true, PromptLogprobs: true}
+	asking, err := in.sequence(&r)
+	require.NoError(t, err)
+	growing.ticket, asking.ticket = 1, 2
+	s.enqueue(growing)
+	s.enqueue(asking)
+	known := 0
+	for !s.idle() {
+		require.NoError(t, s.doStep(time.Now()))
+		if asking.preemptions == 0 {
+			known = 59 - asking.promptUnknown
+		}
+		settle(s)
+	}
+	require.Equal(t, 1, asking.preemptions)
+	require.Greater(t, known, 30, "known when it was preempted")
+	require.Less(t, known, 59)
+	require.Zero(t, asking.promptUnknown)
+	checkAnswer(t, r, asking.answer, o.context)
+}
+
 var errFake = errors.New("cancelled by the test")
 
 // settle does the text goroutine's work at once.
