@@ -11,7 +11,9 @@ func (s *scheduler) doStep(now time.Time) error {
 	if err := s.plan(now); err != nil {
 		return err
 	}
-	s.usedBlocks = s.pool.Used()
+	if int64(s.pool.Used()) > s.peakBlocks.Load() {
+		s.peakBlocks.Store(int64(s.pool.CountUsed())) // what is published comes from looking at every block
+	}
 	if s.step.rows == 0 {
 		return s.stuck()
 	}

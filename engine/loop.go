@@ -3,7 +3,6 @@ package engine
 import (
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -19,9 +18,8 @@ type core struct {
 	check     bool // verify the books after every step
 	ended     sync.WaitGroup
 
-	peakBlocks atomic.Int64
-	mu         sync.Mutex
-	last       snapshot // guarded by mu: as of the last step
+	mu   sync.Mutex
+	last snapshot // guarded by mu: as of the last step
 }
 
 // snapshot is what the step loop lets others see.
@@ -99,7 +97,6 @@ func (c *core) step(now time.Time) error {
 	if err := s.doStep(now); err != nil {
 		return err
 	}
-	c.peakBlocks.Store(max(c.peakBlocks.Load(), int64(s.usedBlocks)))
 	if s.step.rows > 0 && c.observer.StepDone != nil {
 		c.observer.StepDone(StepInfo{
 			Rows:          s.step.rows,

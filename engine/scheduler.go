@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/quire-llm/quire/kvcache"
@@ -42,7 +43,7 @@ type scheduler struct {
 	blockedAt int // blocks available then
 
 	step       step
-	usedBlocks int               // by the last step that was planned
+	peakBlocks atomic.Int64      // most in use by a step since it was last set to 0, which anybody may do
 	spans      []kvcache.Span    // scratch
 	view       []kvcache.Segment // scratch
 	moves      []kvcache.Move    // scratch

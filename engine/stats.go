@@ -59,7 +59,7 @@ func (e *Engine) Tokenizer() *tokenizer.Tokenizer { return e.text }
 
 // Stats may be called at any time; the counts are those of the last step.
 func (e *Engine) Stats() Stats {
-	state, peak := e.core.state(), int(e.core.peakBlocks.Load())
+	state, peak := e.core.state(), int(e.core.scheduler.peakBlocks.Load())
 	accepted := e.core.inbox.accepted()
 	plan := &e.info.Memory
 	return Stats{
@@ -91,7 +91,7 @@ func (e *Engine) Stats() Stats {
 }
 
 // ResetPeak lets BlocksPeak and KVBytesPeak begin again: benchmarks do so after warming up.
-func (e *Engine) ResetPeak() { e.core.peakBlocks.Store(0) }
+func (e *Engine) ResetPeak() { e.core.scheduler.peakBlocks.Store(0) }
 
 // deviceLine says what computes, and why so slowly if it is plain Go.
 func deviceLine(i kernels.Info) string {
