@@ -195,6 +195,24 @@ func TestStoredBF16(t *testing.T) {
 	})
 }
 
+// TestNullBlock writes padding rows, all to the same slots of the null block: every other block stays as it was.
+func TestNullBlock(t *testing.T) {
+	eachSet(t, func(t *testing.T, set string) {
+		r := newRig(t, set, 1)
+		const rows, width = 40, (4 + 2*2) * 64
+		g := geometry{kvHeads: 2, group: 2, headDim: 64, blockTokens: 16}
+		p := &QKNormRopeWriteParams{
+			QKV: r.floats(rows * width), Rope: r.ropeTable(1, 64, 1), KV: r.cache(g, 3), Positions: r.alloc(4 * rows), Slots: r.alloc(4 * rows),
+			Heads: 4, KVHeads: 2, HeadDim: 64, Rows: rows,
+		}
+		before := slices.Clone(p.KV.Base.bytes())
+		r.do(func(o Ops) error { return o.QKNormRopeWrite(p) })
+		after := p.KV.Base.bytes()
+		require.NotEqual(t, before[:p.KV.TokenStride], after[:p.KV.TokenStride], "slot 0")
+		require.Equal(t, before[p.KV.TokenStride:], after[p.KV.TokenStride:], "all others")
+	})
+}
+
 // attention is a random step: items with segments all over the cache, some at other positions than they were stored for.
 func (r *rig) attention(g geometry) *AttendParams {
 	const blocks, positions = 12, 400
