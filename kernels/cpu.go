@@ -15,6 +15,7 @@ type cpu struct {
 	panel  scratch // an operation's input, normalized or gated
 	hidden scratch // what lies between two products
 	lists  scratch // parts, tiles, chunks
+	rooms  scratch // of the threads that filter
 }
 
 // sampleChunk is the number of logits that the sampler sums as one. It fixes the order of its sums.
@@ -28,6 +29,7 @@ type cpuArgs struct {
 	rotate rotateArgs
 	attend attendArgs
 	sample sampleArgs
+	filter filterArgs
 }
 
 // newCPU starts the pool.

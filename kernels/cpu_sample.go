@@ -22,6 +22,7 @@ func (c *cpu) Sample(p *SampleParams) error {
 	ck.buffer("TopTokens", p.TopTokens, p.Rows, p.TopN, 4)
 	ck.buffer("TopLogits", p.TopLogits, p.Rows, p.TopN, 4)
 	ck.sampleRows(p)
+	ck.sampleFilters(p)
 	if ck.err != nil {
 		return ck.err
 	}
@@ -31,12 +32,20 @@ func (c *cpu) Sample(p *SampleParams) error {
 		return err
 	}
 	params, out := p.params(), unsafe.Slice((*SampleOut)(p.Out.addr), p.Rows)
+	filtered := false
 	for r := range p.Rows {
-		logits := p.row(r)
-		out[r] = pick(logits, &params[r], rows[r], sums[r*chunks:][:chunks])
+		logits, row := p.row(r), params[r]
+		if p.filtered(r) {
+			filtered = true
+			row.Temperature = 0 // the token is yet to come
+		}
+		out[r] = pick(logits, &row, rows[r], sums[r*chunks:][:chunks])
 		if n := p.TopN; n > 0 {
 			ref.Top(p.TopTokens.int32s()[r*n:][:n], p.TopLogits.float32s()[r*n:][:n], logits)
 		}
+	}
+	if filtered {
+		return c.filter(p)
 	}
 	return nil
 }

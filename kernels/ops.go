@@ -170,7 +170,7 @@ type SampleRow struct {
 type SampleOut struct {
 	Token     int32   // the token taken
 	Argmax    int32   // the most likely token; the smallest id of equals
-	Logit     float32 // of Token
+	Logit     float32 // of Token, before all biases and penalties
 	LogSumExp float32 // of the row: log p(Token) = Logit − LogSumExp
 	Finite    int32   // 0 if any logit is NaN or infinite: the token means nothing then
 	_         int32
@@ -182,6 +182,11 @@ type SampleParams struct {
 	Logits Buffer // [Rows, Vocab] float32, unchanged
 	Params Buffer // [Rows] SampleRow
 	Out    Buffer // [Rows] SampleOut
+	// Filters change which token is taken and nothing else: its logit, all else in Out and the largest logits are those
+	// of the row as it came. Zero: none.
+	Filters Buffer // [Rows] SampleFilter
+	Biases  Buffer // TokenBias, as many as Filters need
+	Counts  Buffer // TokenCount, likewise
 	// TopN largest logits of each row, in falling order (equals: smaller id first); 0 for none, at most 64.
 	TopN      int
 	TopTokens Buffer // [Rows, TopN] int32
