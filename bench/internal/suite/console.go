@@ -18,12 +18,20 @@ func (s *session) printHeader(w io.Writer) {
 	fmt.Fprintf(w, "Batch sizes: [%s]\n", strings.Join(sizes, ", "))
 	fmt.Fprintf(w, "Max input length: %d\n", s.settings.MaxInputTokens)
 	fmt.Fprintf(w, "Max output length: %d\n", s.settings.MaxOutputTokens)
+	printDevice(w, d)
+	fmt.Fprintf(w, "KV cache: %s, %s, blocks of %d tokens, %d bytes a token\n", d.Strategy, s.settings.KV, d.KVBlockTokens, d.KVBytesPerToken)
+	fmt.Fprintf(w, "Repeats: %d, each on an empty cache; the one with the median time is shown. Seed %d\n", s.settings.Repeats, s.settings.Seed)
+	printModelAndBuild(w, d)
+}
+
+func printDevice(w io.Writer, d Details) {
 	fmt.Fprintf(w, "Device: %s, kernel set %s, %d threads (%s)\n", d.Device, d.KernelSet, d.Threads, d.Environment.CPU)
 	if d.KernelReason != "" {
 		fmt.Fprintf(w, "Kernel set: %s\n", d.KernelReason)
 	}
-	fmt.Fprintf(w, "KV cache: %s, %s, blocks of %d tokens, %d bytes a token\n", d.Strategy, s.settings.KV, d.KVBlockTokens, d.KVBytesPerToken)
-	fmt.Fprintf(w, "Repeats: %d, each on an empty cache; the one with the median time is shown. Seed %d\n", s.settings.Repeats, s.settings.Seed)
+}
+
+func printModelAndBuild(w io.Writer, d Details) {
 	if d.Synthetic {
 		fmt.Fprintln(w, "Synthetic: the weights are made up; speed means something, text does not")
 	}

@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"github.com/quire-llm/quire/engine"
 	"github.com/quire-llm/quire/internal/stats"
 )
 
@@ -34,7 +35,12 @@ type Sample struct {
 	OutputSHA256 string `json:"output_sha256"`
 	Inexact      bool   `json:"inexact,omitempty"` // something was read that was computed in another context
 	Incomplete   bool   `json:"incomplete,omitempty"`
+
+	results []engine.Result
 }
+
+// Results are the answers that the sample was made of, with the time of every token.
+func (s *Sample) Results() []engine.Result { return s.results }
 
 // perSecond is a rate; 0 where no time has passed.
 func perSecond(count int, seconds float64) float64 {

@@ -34,6 +34,8 @@ type session struct {
 	progress   *cli.Progress
 
 	computed atomic.Int64 // tokens of the repeat under way, as the step loop tells
+
+	ready func(context.Context) error // called right before a repeat is timed; may be nil
 }
 
 // open opens model and device. It prints on stderr what the user should know about the model.
@@ -92,7 +94,7 @@ func (s *session) ordinaryVocab() (int, error) {
 func (s *session) setOptions(flags cli.EngineFlags) (err error) {
 	limit := s.checkpoint.Config.MaxPositions
 	if longest := s.settings.longest(); longest > limit {
-		return cli.UsageError("lower --max-input or --max-output",
+		return cli.UsageError("ask for shorter prompts or answers",
 			"a prompt of %d tokens and its answer of %d do not fit the model's context of %d", s.settings.MaxInputTokens, s.settings.MaxOutputTokens, limit)
 	}
 	s.settings.MaxContext = min(max(s.settings.MaxContext, s.settings.longest()), limit)
@@ -193,6 +195,11 @@ func (s *session) repeat(ctx context.Context, p Point) (Sample, error) {
 	defer e.Close()
 	if err := s.warmUp(ctx, e); err != nil {
 		return interrupted, err
+	}
+	if s.ready != nil {
+		if err := s.ready(ctx); err != nil {
+			return interrupted, err
+		}
 	}
 	e.ResetPeak()
 	s.computed.Store(0)

@@ -10,10 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"path/filepath"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -54,42 +50,21 @@ type Measured struct {
 
 // Main runs a benchmark as a program and returns its exit code.
 func Main(b Benchmark, args []string, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
-	return int(Execute(ctx, b, args, stdout, stderr))
+	return MainCommand(newCommand(b), args, stdout, stderr)
 }
 
 // Execute is Main with a context that interrupts it: what was measured until then is kept, marked incomplete.
 func Execute(ctx context.Context, b Benchmark, args []string, stdout, stderr io.Writer) cli.Exit {
-	command := newCommand(b)
-	command.SetOut(stdout)
-	command.SetErr(stderr)
-	cli.Prepare(command, args)
-	err := command.ExecuteContext(ctx)
-	return cli.Tell(stderr, err)
-}
-
-// output says where results go.
-type output struct {
-	dir      string
-	quiet    bool
-	json     bool
-	benchfmt bool
+	return ExecuteCommand(ctx, newCommand(b), args, stdout, stderr)
 }
 
 func newCommand(b Benchmark) *cobra.Command {
-	settings, flags, out := DefaultSettings(), cli.EngineFlags{}, output{}
+	settings, flags, out := DefaultSettings(), cli.EngineFlags{}, Output{}
 	command := &cobra.Command{
 		Use:   b.Name,
 		Short: b.Short,
-		Long:  b.Short + ".\n\nFlags may have one dash or two. Exit codes:\n" + cli.ExitTable(),
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return cli.UsageError("everything is said with flags, see --help", "unexpected argument %q", args[0])
-			}
-			return nil
-		},
+		Long:  LongHelp(b.Short + "."),
+		Args:  NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := settings.check(); err != nil {
 				return err
@@ -103,16 +78,13 @@ func newCommand(b Benchmark) *cobra.Command {
 	settings.register(f)
 	flags.RegisterDevice(f)
 	flags.RegisterCache(f)
-	f.StringVar(&out.dir, "out", ".", "`folder` for the results file; made if it is not there")
-	f.BoolVar(&out.quiet, "quiet", false, "print nothing but the results file's path")
-	f.BoolVar(&out.json, "json", false, "print the rows as JSON instead of text")
-	f.BoolVar(&out.benchfmt, "benchfmt", false, "print Go benchmark lines, for benchstat, instead of text")
+	out.Register(f)
 	return command
 }
 
 // execute measures all points and writes the file.
-func execute(ctx context.Context, b Benchmark, settings Settings, flags cli.EngineFlags, out output, stdout, stderr io.Writer) error {
-	if err := makeWritable(out.dir); err != nil {
+func execute(ctx context.Context, b Benchmark, settings Settings, flags cli.EngineFlags, out Output, stdout, stderr io.Writer) error {
+	if err := out.MakeFolder(); err != nil {
 		return err
 	}
 	s, err := open(ctx, b, settings, flags, stderr)
@@ -120,22 +92,19 @@ func execute(ctx context.Context, b Benchmark, settings Settings, flags cli.Engi
 		return err
 	}
 	defer s.close()
-	text := io.Discard
-	if !out.quiet && !out.json && !out.benchfmt {
-		text = stdout
-	}
-	s.progress = cli.NewProgress(stderr)
-	if out.quiet {
-		s.progress = cli.NewProgress(nil)
-	}
+	text := out.Text(stdout)
+	s.progress = out.Progress(stderr)
 	s.printHeader(text)
 	points := b.Points(s.settings, s.prompts)
 	measured, failed := s.measureAll(ctx, points, text)
 	if failed != nil && ctx.Err() == nil && len(measured) == 1 {
 		return failed // nothing was measured that would be worth a file
 	}
-	path := filepath.Join(out.dir, "results_"+b.Name+".json")
-	err = publish(b, points, measured, path, out, stdout)
+	rows := make([]any, len(measured))
+	for i, m := range measured {
+		rows[i] = points[i].Row(m)
+	}
+	path, err := out.Publish(b.Name, rows, stdout, func(w io.Writer) error { return writeBenchfmt(w, b, points, measured) })
 	if failed != nil {
 		fmt.Fprintf(stderr, "note: %d of %d points are in %s, the last one incomplete\n", len(measured), len(points), path)
 	}
@@ -157,30 +126,4 @@ func (s *session) measureAll(ctx context.Context, points []Point, text io.Writer
 		}
 	}
 	return all, nil
-}
-
-// publish writes the file, and on standard output what was asked for there.
-func publish(b Benchmark, points []Point, measured []Measured, path string, out output, stdout io.Writer) error {
-	var rows []any
-	for i, m := range measured {
-		rows = append(rows, points[i].Row(m))
-	}
-	data, err := encodeRows(rows)
-	if err != nil {
-		return err
-	}
-	if err := writeFile(path, data); err != nil {
-		return err
-	}
-	switch {
-	case out.json:
-		_, err = stdout.Write(data)
-	case out.benchfmt:
-		err = writeBenchfmt(stdout, b, points, measured)
-	case out.quiet:
-		_, err = fmt.Fprintln(stdout, path)
-	default:
-		_, err = fmt.Fprintf(stdout, "\nResults saved to %s\n", path)
-	}
-	return err
 }

@@ -44,3 +44,6 @@ func (p *Prompts) IDs(n int) []int32 {
 	}
 	return ids
 }
+
+// Length draws one number in [low, high], as random.randint does.
+func (p *Prompts) Length(low, high int) int { return p.random.IntRange(low, high) }
