@@ -70,6 +70,10 @@ func (m *Model) Logits(ops kernels.Ops, rows []int32) error {
 // Sample takes one token for each row of the last Logits and waits for the result. out is [rows]; topTokens and topLogits
 // are [rows, topN], and topN is at most MaxTop. It may be called again with other parameters.
 func (m *Model) Sample(ops kernels.Ops, params []kernels.SampleRow, topN int, out []kernels.SampleOut, topTokens []int32, topLogits []float32) error {
+	return m.sample(ops, params, filterBuffers{}, topN, out, topTokens, topLogits)
+}
+
+func (m *Model) sample(ops kernels.Ops, params []kernels.SampleRow, filters filterBuffers, topN int, out []kernels.SampleOut, topTokens []int32, topLogits []float32) error {
 	rows := m.logits
 	switch {
 	case len(params) != rows || len(out) != rows || rows == 0:
@@ -89,6 +93,7 @@ func (m *Model) Sample(ops kernels.Ops, params []kernels.SampleRow, topN int, ou
 	s.write(a.params, kernels.AsBytes(params))
 	s.sample(kernels.SampleParams{
 		Logits: a.logits, Params: a.params, Out: a.sampled,
+		Filters: filters.rows, Biases: filters.biases, Counts: filters.counts,
 		TopN: topN, TopTokens: a.topTokens, TopLogits: a.topLogits,
 		Vocab: m.Config.Vocab, Rows: rows,
 	})

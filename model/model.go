@@ -22,6 +22,7 @@ type Model struct {
 	memory   Memory
 	uploads  []kernels.Buffer // weights
 	act      activations
+	filters  filterBuffers
 	lists    *attention.Buffers
 	step     step
 	logits   int // rows of the last Logits
@@ -83,6 +84,7 @@ func (m *Model) Close() {
 		m.device.Free(*p.buffer)
 		*p.buffer = kernels.Buffer{}
 	}
+	m.filters.free(m.device)
 	m.device.Free(m.Rope)
 	m.Rope = kernels.Buffer{}
 	if m.lists != nil {
