@@ -3,6 +3,7 @@ GO        ?= go
 # Tests also verify the cache's books after every step; release builds leave that out.
 TAGS      ?= invariants
 FUZZTIME  ?= 20s
+FUZZ      ?= .
 BENCHOUT  ?= bench/results
 
 .PHONY: help test race fuzz lint bench bench-compare generate check-generated nightly oracle nocgo clean
@@ -17,15 +18,16 @@ test: ## all tests, with invariants checked, and the independent oracle
 oracle: ## compare the forward pass with gomlx (a nested module)
 	cd internal/oracle && $(GO) test ./...
 
-race: ## the packages with goroutines, under the race detector
-	$(GO) test -race -tags $(TAGS) -short ./kernels/... ./kvcache/... ./attention/... ./engine/... ./model/... ./internal/...
+race: ## what has goroutines, under the race detector (the rest of model is one goroutine and slow there)
+	$(GO) test -race -tags $(TAGS) -short ./kernels/... ./kvcache ./engine ./model/tokenizer ./model/synthetic ./internal/hub/...
+	$(GO) test -race -tags $(TAGS) -short -run 'Load|Rope|Finite|Checkpoint|Resolve' ./model
 
 nocgo: ## the same tests on the plain-Go kernels
-	CGO_ENABLED=0 $(GO) test -short ./kernels/... ./kvcache/... ./attention/... ./model/... ./engine/...
+	CGO_ENABLED=0 $(GO) test -short ./kernels/... ./attention ./model ./engine
 
-fuzz: ## every fuzz target for FUZZTIME (20s)
-	@set -e; for pkg in $$($(GO) list ./...); do \
-	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+fuzz: ## every fuzz target that matches FUZZ (all) for FUZZTIME (20s)
+	@set -e; for pkg in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|'); do \
+	  for f in $$(grep -h -o '^func Fuzz[A-Za-z0-9]*' $$pkg/*_test.go | cut -c6- | grep -E '$(FUZZ)' || true); do \
 	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg; \
 	  done; done
 
