@@ -22,7 +22,8 @@ func TestNoAllocations(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/rows=%d", name, rows), func(t *testing.T) {
 					var err error
 					ctx := context.Background()
-					got := testing.AllocsPerRun(20, func() {
+					// Enough runs that the Go runtime's own allocations, when it starts a thread, are less than one each.
+					got := testing.AllocsPerRun(200, func() {
 						if e := r.dev.Do(ctx, run); e != nil {
 							err = e
 						}

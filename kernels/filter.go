@@ -18,7 +18,7 @@ type SampleFilter struct {
 	PresencePenalty   float32 // is taken off the logits of tokens in the output
 	FrequencyPenalty  float32 // likewise, for each time
 
-	Bias, Biases  int32 // first and number of the row's elements in SampleParams.Biases, each token at most once
+	Bias, Biases  int32 // first and number of the row's elements in SampleParams.Biases
 	Count, Counts int32 // first and number of the row's elements in SampleParams.Counts, each token at most once
 }
 
