@@ -49,6 +49,9 @@ func run(ctx context.Context, e *engine.Engine, batches [][]engine.Request) (Sam
 // add takes one batch in that took seconds from start.
 func (s *Sample) add(requests []engine.Request, results []engine.Result, start time.Time, seconds float64) {
 	s.TimeSeconds += seconds
+	if s.start.IsZero() {
+		s.start = start
+	}
 	s.results = append(s.results, results...)
 	var lastFirst time.Time
 	for i, r := range results {

@@ -1,6 +1,8 @@
 package suite
 
 import (
+	"time"
+
 	"github.com/quire-llm/quire/engine"
 	"github.com/quire-llm/quire/internal/stats"
 )
@@ -36,8 +38,12 @@ type Sample struct {
 	Inexact      bool   `json:"inexact,omitempty"` // something was read that was computed in another context
 	Incomplete   bool   `json:"incomplete,omitempty"`
 
+	start   time.Time // of the first batch
 	results []engine.Result
 }
+
+// Start is when the first request was submitted.
+func (s *Sample) Start() time.Time { return s.start }
 
 // Results are the answers that the sample was made of, with the time of every token.
 func (s *Sample) Results() []engine.Result { return s.results }

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/quire-llm/quire/bench/internal/suite"
+	"github.com/quire-llm/quire/internal/stats"
+)
+
+// row is an object of results_throughput.json.
+type row struct {
+	Workload               string        `json:"workload"`
+	Batch                  int           `json:"batch"`
+	Input                  int           `json:"input,omitempty"`
+	Output                 int           `json:"output,omitempty"`
+	Depth                  int           `json:"depth"`
+	TotalInputTokens       int           `json:"total_input_tokens"`
+	TotalOutputTokens      int           `json:"total_output_tokens"`
+	TimeSeconds            float64       `json:"time_seconds"`
+	ThroughputTokensPerSec float64       `json:"throughput_tokens_per_sec"` // output over the time of the whole call
+	ThroughputSpread       stats.Summary `json:"throughput_tokens_per_sec_repeats"`
+
+	// Roofs are what the machine could do just before and just after each repeat. Shares are told of the better of the two.
+	Roofs           []roofs `json:"roofs"`
+	ReadBytesPerSec float64 `json:"roof_read_bytes_per_sec"`
+	FMAPerSec       float64 `json:"roof_fma_per_sec"`
+	BF16PerSec      float64 `json:"roof_bf16_per_sec,omitempty"`
+
+	Prefill         phase    `json:"prefill"`
+	Decode          phase    `json:"decode"`
+	PrefillFMAShare float64  `json:"prefill_share_of_fma"` // operations of prompts over time, of the float32 peak
+	DecodeReadShare float64  `json:"decode_share_of_read"` // bytes that must be read over time, of the read bandwidth
+	DecodeFMAShare  float64  `json:"decode_share_of_fma"`  // operations of decoding over time, of the float32 peak
+	Settings        settings `json:"settings"`             // in place of the suite's
+	suite.Details
+
+	shape       shape
+	throughputs []float64
+}
+
+// setShares compares a repeat with the machine's limits around it.
+func (r *row) setShares(one repeat) {
+	before, after := one.roofs.Before, one.roofs.After
+	r.ReadBytesPerSec = max(before.ReadBytesPerSec(), after.ReadBytesPerSec())
+	r.FMAPerSec = max(before.FMAPerSec(), after.FMAPerSec())
+	r.BF16PerSec = max(before.BF16PerSec(), after.BF16PerSec())
+	r.PrefillFMAShare = share(one.prefill.Operations, one.prefill.Seconds, r.FMAPerSec)
+	r.DecodeReadShare = share(one.decode.Bytes, one.decode.Seconds, r.ReadBytesPerSec)
+	r.DecodeFMAShare = share(one.decode.Operations, one.decode.Seconds, r.FMAPerSec)
+}
+
+// share is work over time as a part of what is possible; 0 where either is not known.
+func share(work, seconds, roof float64) float64 {
+	if seconds <= 0 || roof <= 0 {
+		return 0
+	}
+	return work / seconds / roof
+}
+
+func (b *bench) printHeader(w io.Writer) {
+	d := b.rig.Details()
+	fmt.Fprintf(w, "Model: %s\n", d.Model)
+	suite.PrintMachine(w, d)
+	fmt.Fprintf(w, "KV cache: %s, %s, %d tokens in blocks of %d, %d bytes a token\n", d.Strategy, b.settings.KV, b.settings.CacheTokens, d.KVBlockTokens, d.KVBytesPerToken)
+	fmt.Fprintf(w, "Repeats: %d, each on an empty cache; the one with the median time is shown. Seed %d\n", b.settings.Repeats, b.settings.Seed)
+	if b.settings.Workload == "nano" && b.settings.Seed == 0 {
+		fmt.Fprintf(w, "nano-vllm's workload: %d requests, %d prompt and %d output tokens; the first %d of them are run\n",
+			nanoRequests, nanoInputTokens, nanoOutputTokens, b.settings.Requests)
+	}
+}
+
+const (
+	headingFormat = "%5s %6s %6s %6s | %8s %9s | %9s %5s | %8s %6s %5s | %9s\n"
+	rowFormat     = "%5d %6s %6s %6d | %8.2f %9.2f | %9.2f %5s | %8.2f %6.1f %5s | %4.1f %4.1f\n"
+)
+
+func printHeading(w io.Writer) {
+	fmt.Fprintln(w)
+	fmt.Fprintf(w, headingFormat, "batch", "input", "output", "depth", "time s", "out tok/s", "prefill/s", "fma", "decode/s", "GB/s", "read", "roof GB/s")
+}
+
+func printRow(w io.Writer, r row) {
+	roof := r.Roofs[r.MedianRepeat]
+	fmt.Fprintf(w, rowFormat, r.Batch, orMixed(r.Input), orMixed(r.Output), r.Depth,
+		r.TimeSeconds, r.ThroughputTokensPerSec,
+		r.PrefillTokensPerSec, percent(r.PrefillFMAShare),
+		r.DecodeTokensPerSec, perSecond(r.Decode.Bytes, r.Decode.Seconds)/1e9, percent(r.DecodeReadShare),
+		roof.Before.ReadBytesPerSec()/1e9, roof.After.ReadBytesPerSec()/1e9)
+	if r.Workload == "nano" || r.Incomplete {
+		fmt.Fprintf(w, "%d prompt and %d output tokens, %d computed, %d preemptions\n", r.TotalInputTokens, r.TotalOutputTokens, r.TokensComputed, r.Samples[r.MedianRepeat].Preemptions)
+	}
+	if r.Incomplete {
+		fmt.Fprintf(w, "Incomplete: %s\n", r.Error)
+	}
+}
+
+// printFoot says what the columns are and how the peaks of arithmetic stood.
+func printFoot(w io.Writer, rows []row) {
+	fma, bf16, loops := 0.0, 0.0, ""
+	for _, r := range rows {
+		fma, bf16, loops = max(fma, r.FMAPerSec), max(bf16, r.BF16PerSec), r.Roofs[0].Before.Set
+	}
+	fmt.Fprintf(w, "\nout tok/s: output tokens over the whole call. prefill/s: prompt tokens until the last first token; decode/s: what came after.\n")
+	fmt.Fprintf(w, "fma, read: share of the float32 peak and of the read bandwidth (roof: before and after), %s loops: %.0f GFLOP/s float32", loops, fma/1e9)
+	if bf16 > 0 {
+		fmt.Fprintf(w, ", %.0f bfloat16", bf16/1e9)
+	}
+	fmt.Fprintln(w)
+}
+
+func orMixed(n int) string {
+	if n == 0 {
+		return "mixed"
+	}
+	return fmt.Sprint(n)
+}
+
+// percent writes a share; a dash where it is not known.
+func percent(share float64) string {
+	if share == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f %%", 100*share)
+}
+
+func perSecond(work, seconds float64) float64 {
+	if seconds <= 0 {
+		return 0
+	}
+	return work / seconds
+}
+
+// writeBenchfmt writes every repeat as a line of Go's benchmark format. https://go.dev/design/14313-benchmark-format
+func writeBenchfmt(w io.Writer, rows []row) error {
+	var text strings.Builder
+	for i, r := range rows {
+		if i == 0 {
+			suite.WriteConfig(&text, r.Details)
+			text.WriteString("Unit tok/s better=higher\nUnit prefill-tok/s better=higher\nUnit decode-tok/s better=higher\nUnit roof-GB/s better=higher\n")
+		}
+		for k, s := range r.Samples {
+			if s.Incomplete {
+				continue
+			}
+			roof := max(r.Roofs[k].Before.ReadBytesPerSec(), r.Roofs[k].After.ReadBytesPerSec())
+			fmt.Fprintf(&text, "BenchmarkThroughput/%s 1 %.0f ns/op %.2f tok/s %.2f prefill-tok/s %.2f decode-tok/s %.2f roof-GB/s\n", r.shape.name(),
+				1e9*s.TimeSeconds, s.PerSecond(s.OutputTokens), s.PrefillTokensPerSec(), s.DecodeTokensPerSec(), roof/1e9)
+		}
+	}
+	_, err := io.WriteString(w, text.String())
+	return err
+}
