@@ -34,25 +34,38 @@ func (e *Engine) Generate(ctx context.Context, r Request) iter.Seq2[Token, error
 // Batch answers many requests and returns their results in the same order. Requests that do not fit the queue wait here
 // until they do. Some may fail: their Result.Err says why and the rest of the Result what there was until then, and the
 // errors, with the requests' indices, are joined in the one returned.
+//
+// A request with N answers has as many results, next to each other: before those of the next request.
 func (e *Engine) Batch(ctx context.Context, requests []Request) ([]Result, error) {
-	results := make([]Result, len(requests))
-	calls := make([]*call, len(requests))
+	answers := 0
 	for i := range requests {
-		c, err := e.call(ctx, &requests[i], true)
-		if err != nil {
-			results[i].Err = err
-			continue
+		answers += requests[i].answers()
+	}
+	results := make([]Result, answers)
+	calls := make([]*call, 0, answers)
+	for i := range requests {
+		for k := range requests[i].answers() {
+			r := requests[i].answer(k)
+			c, err := e.call(ctx, &r, true)
+			if err != nil {
+				results[len(calls)].Err = err
+			} else {
+				defer c.release()
+			}
+			calls = append(calls, c)
 		}
-		calls[i] = c
-		defer c.release()
 	}
 	var failed []error
-	for i, c := range calls {
-		if c != nil {
-			results[i] = c.result()
-		}
-		if err := results[i].Err; err != nil {
-			failed = append(failed, fmt.Errorf("request %d: %w", i, err))
+	at := 0
+	for i := range requests {
+		for k := range requests[i].answers() {
+			if c := calls[at]; c != nil {
+				results[at] = c.result()
+			}
+			if err := results[at].Err; err != nil {
+				failed = append(failed, fmt.Errorf("%s: %w", requests[i].answerName(i, k), err))
+			}
+			at++
 		}
 	}
 	return results, errors.Join(failed...)
@@ -86,6 +99,9 @@ func (e *Engine) call(ctx context.Context, r *Request, batch bool) (*call, error
 func (e *Engine) queue(ctx context.Context, r *Request, batch bool) (*call, error) {
 	if ctx.Err() != nil {
 		return nil, cancelled(ctx)
+	}
+	if r.N > 1 && !batch {
+		return nil, fmt.Errorf("%w: N is %d: Generate gives one answer; ask Batch for more", ErrInvalid, r.N)
 	}
 	seq, err := e.intake.sequence(r)
 	if err != nil {

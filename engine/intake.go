@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -50,24 +49,24 @@ func (in *intake) sequence(r *Request) (*sequence, error) {
 		output = most
 	}
 	seq := &sequence{
-		accepted: time.Now(),
-		answer:   newAnswer(in.text.decoder(), slices.Clone(r.Stop)),
-		tokens:   tokens,
-		prompt:   len(tokens),
-		limit:    len(tokens) + output,
-		chunks:   chunks,
-		salt:     r.Salt,
-		ends:     slices.Clone(r.StopTokens),
-		samples:  r.Sampling,
-		tops:     r.Logprobs,
-		cached:   -1,
-	}
-	if !r.IgnoreEOS {
-		seq.ends = append(seq.ends, in.eos...)
+		accepted:    time.Now(),
+		answer:      newAnswer(in.text.decoder(), slices.Clone(r.Stop)),
+		tokens:      tokens,
+		prompt:      len(tokens),
+		limit:       len(tokens) + output,
+		chunks:      chunks,
+		salt:        r.Salt,
+		ends:        in.endsOf(r),
+		temperature: float32(r.Sampling.Temperature),
+		seed:        r.Sampling.Seed,
+		tops:        r.Logprobs,
+		cached:      -1,
 	}
 	if len(r.Force) > 0 {
 		seq.force = slices.Clone(r.Force)
 		seq.answer.stops = stopMatcher{}
+	} else {
+		seq.filtering = newFiltering(&r.Sampling, tokens, seq.ends)
 	}
 	if r.PromptLogprobs {
 		seq.promptProbs = make([]PromptLogprob, len(tokens))
@@ -77,6 +76,14 @@ func (in *intake) sequence(r *Request) (*sequence, error) {
 		seq.promptUnknown = len(tokens) - 1
 	}
 	return seq, nil
+}
+
+// endsOf are the tokens that end the request's text.
+func (in *intake) endsOf(r *Request) []int32 {
+	if r.IgnoreEOS {
+		return slices.Clone(r.StopTokens)
+	}
+	return slices.Concat(r.StopTokens, in.eos)
 }
 
 // problems names every field that is wrong.
@@ -110,8 +117,9 @@ func (in *intake) problems(r *Request) []string {
 			wrong("Stop[%d] must be text that is not empty, not %q", i, s)
 		}
 	}
-	if t := r.Sampling.Temperature; !(t >= 0) || math.IsInf(t, 0) {
-		wrong("Sampling.Temperature must be 0 or more, not %v", t)
+	in.samplingProblems(r, wrong)
+	if r.N < 0 || r.N > maxAnswers {
+		wrong("N must be 0 to %d, not %d", maxAnswers, r.N)
 	}
 	if r.MaxTokens < 0 {
 		wrong("MaxTokens must be 0 or more, not %d", r.MaxTokens)

@@ -61,7 +61,7 @@ func (r *modelRunner) compute(ops kernels.Ops) error {
 			return err
 		}
 		tops := [2]int{first * q.topN, end * q.topN}
-		err := r.model.Sample(ops, q.params[first:end], q.topN, q.out[first:end],
+		err := r.model.SampleFiltered(ops, q.params[first:end], q.part(first, end), q.topN, q.out[first:end],
 			q.topTokens[tops[0]:tops[1]], q.topLogits[tops[0]:tops[1]])
 		if err != nil {
 			return err

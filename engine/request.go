@@ -10,6 +10,9 @@ type Request struct {
 	Chunks   []Chunk   // an ordered list, tokenized apart and concatenated
 
 	Sampling Sampling
+	// N asks Batch for so many answers, at most 128; 0 is one. The first is the one that N = 1 gives. The others are drawn
+	// with seeds that follow from Sampling.Seed, so they are repeatable too; greedy ones are all the same.
+	N int
 
 	// MaxTokens is the most tokens to generate. 0: as many as the context holds.
 	MaxTokens int
@@ -44,13 +47,6 @@ type Message struct {
 type Chunk struct {
 	Text   string
 	Tokens []int32 // instead of Text
-}
-
-// Sampling says how tokens are chosen. The zero value is greedy.
-type Sampling struct {
-	Temperature float64 // 0: greedy
-	// Seed makes sampling repeatable: the same seed gives the same text alone and in any batch.
-	Seed uint64
 }
 
 // Token is one step of an answer.

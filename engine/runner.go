@@ -3,6 +3,7 @@ package engine
 import (
 	"github.com/quire-llm/quire/kernels"
 	"github.com/quire-llm/quire/kvcache"
+	"github.com/quire-llm/quire/model"
 )
 
 // runner computes steps. All calls come from the step loop. An error of run or copyBlock is the device's: it ends the
@@ -26,6 +27,9 @@ type questions struct {
 	params []kernels.SampleRow // [n]
 	topN   int                 // most likely tokens wanted for each; 0: none
 
+	filters  model.Filters // a row for each question
+	filtered bool          // some row of filters is not zero
+
 	out       []kernels.SampleOut // [n], filled by run
 	topTokens []int32             // [n, topN], filled by run
 	topLogits []float32           // [n, topN], filled by run
@@ -33,12 +37,28 @@ type questions struct {
 
 func (q *questions) reset() {
 	q.rows, q.params, q.topN = q.rows[:0], q.params[:0], 0
+	f := &q.filters
+	f.Rows, f.Biases, f.Counts = f.Rows[:0], f.Biases[:0], f.Counts[:0]
+	q.filtered = false
 }
 
-func (q *questions) add(row int, p kernels.SampleRow, tops int) {
+// add asks about a row. filter may refer to the lists of q.filters.
+func (q *questions) add(row int, p kernels.SampleRow, filter kernels.SampleFilter, tops int) {
+	q.filters.Rows = append(q.filters.Rows, filter)
+	q.filtered = q.filtered || filter != kernels.SampleFilter{}
 	q.rows = append(q.rows, int32(row))
 	q.params = append(q.params, p)
 	q.topN = max(q.topN, tops)
+}
+
+// part is the filters of some questions.
+func (q *questions) part(first, end int) model.Filters {
+	if !q.filtered {
+		return model.Filters{}
+	}
+	f := q.filters
+	f.Rows = f.Rows[first:end]
+	return f
 }
 
 // makeRoom gives the answers their lengths.

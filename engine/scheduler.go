@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quire-llm/quire/kernels"
 	"github.com/quire-llm/quire/kvcache"
 )
 
@@ -173,11 +174,12 @@ func (s *scheduler) ask(seq *sequence, span kvcache.Span) {
 }
 
 func (s *scheduler) question(a asked, row int) {
-	params := sampleRow(a.seq)
+	q := &s.step.questions
 	if a.index < a.seq.prompt {
-		params = promptRow(a.seq, a.index)
+		q.add(row, promptRow(a.seq, a.index), kernels.SampleFilter{}, a.seq.tops)
+	} else {
+		q.add(row, sampleRow(a.seq), a.seq.filter(&q.filters), a.seq.tops)
 	}
-	s.step.questions.add(row, params, a.seq.tops)
 	s.step.asked = append(s.step.asked, a)
 }
 

@@ -14,15 +14,18 @@ type sequence struct {
 	accepted time.Time // shared, does not change
 	answer   *answer   // shared: where its tokens go
 
-	tokens  []int32 // prompt, then what was generated; also given to the manager, which sees only a prefix that stays
-	prompt  int     // tokens of the prompt
-	limit   int     // most tokens of prompt and output together
-	chunks  []int   // ends of the prompt's chunks
-	salt    string
-	force   []int32 // the tokens to take, or nil
-	ends    []int32 // tokens that end the text
-	samples Sampling
-	tops    int // likely tokens asked for at each position
+	tokens      []int32 // prompt, then what was generated; also given to the manager, which sees only a prefix that stays
+	prompt      int     // tokens of the prompt
+	limit       int     // most tokens of prompt and output together
+	chunks      []int   // ends of the prompt's chunks
+	salt        string
+	force       []int32 // the tokens to take, or nil
+	ends        []int32 // tokens that end the text
+	seed        uint64
+	temperature float32
+	tops        int // likely tokens asked for at each position
+
+	filtering *filtering // nil: none
 
 	// promptProbs is nil unless asked for; Argmax is -1 where it is not known yet.
 	promptProbs   []PromptLogprob
@@ -45,6 +48,7 @@ func (s *sequence) generated() int { return len(s.tokens) - s.prompt }
 // take adds a sampled token and says whether the text ends with it, and why.
 func (s *sequence) take(token int32) FinishReason {
 	s.tokens = append(s.tokens, token)
+	s.filtering.took(token)
 	switch {
 	case s.force == nil && slices.Contains(s.ends, token):
 		return FinishStop
