@@ -177,6 +177,8 @@ func TestBadInput(t *testing.T) {
 		{name: "no prompt", args: words("run -model tiny"), exit: cli.Usage, says: "empty", hint: "quire run"},
 		{name: "two prompts", args: words("run -model tiny one two"), exit: cli.Usage, says: "2 arguments", hint: "quotes"},
 		{name: "negative temperature", args: words("run -model tiny -temperature=-1 hello"), exit: cli.Usage, says: "Temperature"},
+		{name: "wrong sampling, all at once", args: words("run -model tiny -top-p=2 -min-tokens=-1 hello"), exit: cli.Usage, says: "TopP must be 0 to 1, not 2; Sampling.MinTokens must be 0 or more"},
+		{name: "no bias", args: words("run -model tiny -logit-bias=abc hello"), exit: cli.Usage, says: `"abc"`, hint: "quire tokenize"},
 		{name: "negative number of tokens", args: words("run -model tiny -max-tokens=-1 hello"), exit: cli.Usage, says: "MaxTokens"},
 		{name: "unknown command", args: words("rnu hello"), exit: cli.Usage, says: `"rnu"`, hint: "did you mean run?"},
 		{name: "unknown flag", args: words("run -model tiny -temprature 1 hello"), exit: cli.Usage, says: "--temprature", hint: "did you mean --temperature?"},
@@ -295,6 +297,20 @@ func TestRunIsRepeatable(t *testing.T) {
 	}
 	require.Equal(t, sample("7"), sample("7"))
 	require.NotEqual(t, sample("7"), sample("8"))
+}
+
+// TestRunSamples: the sampling flags reach the engine.
+func TestRunSamples(t *testing.T) {
+	sample := func(flags ...string) string {
+		r := run(t, "", append([]string{"run", "-model", "tiny", "-q", "-raw", "-max-tokens", "12", "-seed", "7", "The blue box"}, flags...)...)
+		require.Equal(t, cli.OK, r.exit, r.stderr)
+		return r.stdout
+	}
+	greedy, hot := sample(), sample("-temperature", "2")
+	require.NotEqual(t, greedy, hot)
+	require.Equal(t, greedy, sample("-temperature", "2", "-top-k", "1"))
+	require.Equal(t, sample("-temperature", "0.6", "-top-k", "20", "-top-p", "0.95"), sample("-recommended"))
+	require.NotEqual(t, greedy, sample("-repetition-penalty", "5"))
 }
 
 func TestRunSaysSynthetic(t *testing.T) {

@@ -19,13 +19,13 @@ import (
 // runFlags are the flags of `quire run`.
 type runFlags struct {
 	cli.EngineFlags
-	temperature float64
-	seed        uint64
-	maxTokens   int
-	stop        []string
-	system      string
-	raw         bool
-	quiet       bool
+	cli.SamplingFlags
+	sampling  engine.Sampling // what SamplingFlags came to
+	maxTokens int
+	stop      []string
+	system    string
+	raw       bool
+	quiet     bool
 }
 
 func (a *App) runCommand() *cobra.Command {
@@ -38,7 +38,7 @@ begins. Speed and cache use go to standard error.
 
 In a chat: /clear forgets the conversation, /bye or Ctrl-D ends it, Ctrl-C stops an answer.`,
 		Example: `  quire run "How many legs have three cats?"
-  quire run -model Qwen/Qwen3-0.6B -temperature 0.6 -seed 7 "Tell me a story."
+  quire run -model Qwen/Qwen3-0.6B -recommended -seed 7 "Tell me a story."
   echo "Question: 2 + 2?" | quire run -raw -max-tokens 10 -stop "Question:"`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
@@ -52,11 +52,10 @@ In a chat: /clear forgets the conversation, /bye or Ctrl-D ends it, Ctrl-C stops
 	flags.SortFlags = false
 	f.RegisterModel(flags)
 	flags.StringVar(&f.system, "system", "", "system `text` that a chat begins with")
-	flags.Float64Var(&f.temperature, "temperature", 0, "sampling temperature; 0 takes the most likely token")
-	flags.Uint64Var(&f.seed, "seed", 0, "seed of the sampling: the same seed gives the same text")
 	flags.IntVar(&f.maxTokens, "max-tokens", 0, "most tokens of an answer (default: as many as the context holds; 128 of a synthetic model)")
 	flags.StringArrayVar(&f.stop, "stop", nil, "`text` that ends the answer; may be given several times")
 	flags.BoolVar(&f.raw, "raw", false, "take the prompt as it is, without the model's chat template")
+	f.RegisterSampling(flags)
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but the answer")
 	f.RegisterContext(flags)
 	f.RegisterDevice(flags)
@@ -74,11 +73,17 @@ func (a *App) run(ctx context.Context, f runFlags, args []string) error {
 	if chatting && f.raw {
 		return cli.UsageError("give a prompt, or leave --raw out", "a chat needs the model's chat template")
 	}
+	if f.sampling, err = f.Sampling(); err != nil {
+		return err
+	}
 	e, closeAll, err := a.openEngine(ctx, f)
 	if err != nil {
 		return err
 	}
 	defer closeAll()
+	if err := f.Recommend(&f.sampling, e.Info().Generation); err != nil {
+		return err
+	}
 	if chatting {
 		terminal, restore, err := openTerminal(a.Stdin, a.Stdout)
 		if err != nil {
@@ -160,7 +165,7 @@ const syntheticTokens = 128
 // request is what the flags say of every answer.
 func (f runFlags) request(info engine.Info) engine.Request {
 	r := engine.Request{
-		Sampling:  engine.Sampling{Temperature: f.temperature, Seed: f.seed},
+		Sampling:  f.sampling,
 		MaxTokens: f.maxTokens,
 		Stop:      f.stop,
 	}
