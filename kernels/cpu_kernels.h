@@ -197,11 +197,11 @@ INLINE void matmul_tile(const struct matmul_args *a, const float *x, const char 
   }
   UNROLL for (int r = 0; r < nx; r++) {
     float s[TILE_W];
-    if (nw == 4) {
-      sum4(s, acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
-    } else {
+#if TILE_W == 4
+    if (nw == 4) sum4(s, acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
+    if (nw != 4)
+#endif
       UNROLL for (int o = 0; o < nw; o++) s[o] = sum(acc[r][o]);
-    }
     UNROLL for (int o = 0; o < nw; o++) {
       if (bias) s[o] += bf16(bias + 2 * o);
       float *out = y + r * a->y_cols + o;
