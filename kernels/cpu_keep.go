@@ -25,25 +25,27 @@ func byID(a, b candidate) int { return cmp.Compare(a.id, b.id) }
 
 // keep is the tokens that a filter leaves, in the order of their ids. Their scores mean nothing any more.
 func keep(room []candidate, logits []float32, max, temperature float32, f *SampleFilter) []candidate {
-	nucleus := f.TopP > 0 && f.TopP < 1
 	least := uint64(1)
 	if f.MinP > 0 {
 		least = ref.Share(ref.Weight(0), f.MinP)
 	}
+	few, nucleus := f.TopK > 0 && int(f.TopK) < len(logits), f.TopP > 0 && f.TopP < 1
 	var left []candidate
 	switch {
-	case f.TopK > 0 && int(f.TopK) < len(logits):
+	case few:
 		left = weigh(topK(room, logits, int(f.TopK)), max, temperature)
+		if nucleus {
+			left = left[:leading(left, ref.Share(weight(left), f.TopP))]
+		}
 	case nucleus:
-		left = heavy(room, logits, max, temperature, 1)
+		left = topP(room, logits, max, temperature, f.TopP)
 	default:
 		left = heavy(room, logits, max, temperature, least)
 	}
-	if nucleus {
-		left = topP(left, f.TopP)
+	if few || nucleus {
+		left = slices.DeleteFunc(left, func(c candidate) bool { return c.weight < least })
+		slices.SortFunc(left, byID)
 	}
-	left = slices.DeleteFunc(left, func(c candidate) bool { return c.weight < least })
-	slices.SortFunc(left, byID)
 	if f.TypicalP > 0 && f.TypicalP < 1 {
 		left = typical(left, logits, max, temperature, f.TypicalP)
 		slices.SortFunc(left, byID)
@@ -102,14 +104,16 @@ func topK(room []candidate, logits []float32, k int) []candidate {
 	return left[:leading(left, uint64(k))]
 }
 
-// topP leaves the fewest of the best that have the part p of the weight.
-func topP(left []candidate, p float32) []candidate {
-	total := weight(left)
-	need := ref.Share(total, p)
-	// What weighs so little that all of it together could go is not even looked at.
-	if light := (total - need) / uint64(len(left)); light > 0 {
-		left = slices.DeleteFunc(left, func(c candidate) bool { return c.weight <= light })
+// topP gathers the fewest of the largest logits that have the part p of the weight.
+func topP(room []candidate, logits []float32, max, temperature, p float32) []candidate {
+	var total uint64
+	for _, l := range logits {
+		total += ref.Weight(exponent(l, max, temperature))
 	}
+	need := ref.Share(total, p)
+	// What weighs so little that all of it together could go is not gathered.
+	light := (total - need) / uint64(len(logits))
+	left := heavy(room, logits, max, temperature, light+1)
 	return left[:leading(left, need)]
 }
 

@@ -9,7 +9,25 @@ import (
 // Weight is e^x for x ≤ 0 in units of 2⁻⁴⁰, rounded down. The sampler's filters add up whole numbers, whose sum does not
 // depend on the order: so what they keep depends neither on how the vocabulary is searched nor on the number of threads.
 // A token less likely than the first by a factor of 2⁴⁰ has no weight and is never drawn.
-func Weight(x float64) uint64 { return uint64(math.Exp(x) * (1 << 40)) }
+//
+// It is made of operations that every processor rounds in the same way, so the same logits give the same tokens everywhere.
+func Weight(x float64) uint64 {
+	if x < -28 { // ln 2⁻⁴⁰ is −27.7
+		return 0
+	}
+	halvings := int64(float64(x*(-1/math.Ln2)) + 0.5)
+	r := x + float64(float64(halvings)*math.Ln2) // at most ln 2 / 2 from 0; conversions forbid fused multiply-adds
+	// e^r by its series, even powers and odd ones apart: a processor adds up both at a time.
+	rr := float64(r * r)
+	even, odd := 1.0/3628800, 1.0/362880
+	even, odd = float64(even*rr)+1.0/40320, float64(odd*rr)+1.0/5040
+	even, odd = float64(even*rr)+1.0/720, float64(odd*rr)+1.0/120
+	even, odd = float64(even*rr)+1.0/24, float64(odd*rr)+1.0/6
+	even, odd = float64(even*rr)+1.0/2, float64(odd*rr)+1
+	even = float64(even*rr) + 1
+	e := even + float64(odd*r)
+	return uint64(int64(e*(1<<61))) >> (21 + halvings)
+}
 
 // Share is the part p of total, rounded up: at least 1, at most total.
 func Share(total uint64, p float32) uint64 {
