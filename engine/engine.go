@@ -82,7 +82,7 @@ func (e *Engine) open(ctx context.Context, o Options) error {
 	}
 	s.runner = e.runner
 	e.core = newCore(s, o.QueueRequests)
-	e.core.observer, e.core.check = o.Observer, o.CheckInvariants
+	e.core.observer, e.core.check = o.Observer, o.CheckInvariants || invariants
 	e.intake = &intake{
 		text:    newCodec(e.text),
 		vocab:   ck.Config.Vocab,

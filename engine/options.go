@@ -46,6 +46,7 @@ type Options struct {
 	Observer Observer
 	// Log receives one line for each thing a user should know (weights rounded, memory planned). Nil: nothing.
 	Log func(line string)
-	// CheckInvariants verifies the cache's books after every step and fails the engine if they are wrong. Tests set it.
+	// CheckInvariants verifies the cache's books after every step and fails the engine if they are wrong. Tests set it,
+	// and -tags invariants sets it everywhere.
 	CheckInvariants bool
 }
