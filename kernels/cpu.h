@@ -7,7 +7,7 @@
 
 // A kernel takes units from the queue until none is left; several threads run it on the same arguments.
 struct queue {
-  int64_t next, units, grain;
+  int64_t next, units, grain, share;
 };
 
 struct norm_args {

@@ -2,7 +2,6 @@ package kernels
 
 import (
 	"math"
-	"sync/atomic"
 	"unsafe"
 
 	"github.com/quire-llm/quire/kernels/ref"
@@ -18,12 +17,6 @@ var goSet = kernelSet{
 	attend: goAttend,
 	maxima: goMaxima,
 	sums:   goSums,
-}
-
-// claim takes the next units: [lo, hi), empty at the end.
-func (q *queue) claim() (lo, hi int) {
-	next := atomic.AddInt64(&q.next, q.grain)
-	return int(min(next-q.grain, q.units)), int(min(next, q.units))
 }
 
 // floats is n float32 from element at on.

@@ -40,12 +40,14 @@
 INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// claim takes the next units [lo, hi); false at the end.
+// claim takes the next units [lo, hi); false at the end. See pool.go.
 INLINE int claim(struct queue *q, int64_t *lo, int64_t *hi) {
-  int64_t next = __atomic_fetch_add(&q->next, q->grain, __ATOMIC_RELAXED);
-  *lo = next;
-  *hi = min64(next + q->grain, q->units);
-  return *lo < *hi;
+  *lo = __atomic_load_n(&q->next, __ATOMIC_RELAXED);
+  do {
+    if (*lo >= q->units) return 0;
+    *hi = min64(q->units, *lo + max64(q->grain, q->share ? (q->units - *lo) / q->share : 0));
+  } while (!__atomic_compare_exchange_n(&q->next, lo, *hi, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+  return 1;
 }
 
 // load_part is the n < LANES floats at p, then zeros.

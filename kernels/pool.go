@@ -13,9 +13,25 @@ import (
 type kernel func(args unsafe.Pointer)
 
 // queue is the work that is left of a running operation. It is the first field of every kernel's arguments. A thread
-// takes the units [next, next+grain) by adding grain to next.
+// takes the units from next on: one share-th of what is left, so that it walks through memory for long at first and all
+// end together at last, but no fewer than grain. With a share of 0 it always takes grain.
 type queue struct {
-	next, units, grain int64
+	next, units, grain, share int64
+}
+
+// claim takes the next units, [lo, hi); lo == hi at the end.
+func (q *queue) claim() (lo, hi int) {
+	for {
+		next := atomic.LoadInt64(&q.next)
+		take := q.grain
+		if q.share > 0 {
+			take = max(take, (q.units-next)/q.share)
+		}
+		end := max(next, min(q.units, next+take))
+		if atomic.CompareAndSwapInt64(&q.next, next, end) {
+			return int(next), int(end)
+		}
+	}
 }
 
 // pool is a set of threads that run one kernel at a time together with the goroutine that owns the device.
@@ -64,7 +80,7 @@ func newPool(threads int) *pool {
 // run computes all units of the queue, which begins the arguments, and returns when they are done. Only the owner calls
 // it. What fits in one grain is done by the owner alone. A panic of any thread comes out of run.
 func (p *pool) run(k kernel, q *queue, units, grain int) {
-	q.next, q.units, q.grain = 0, int64(units), int64(grain)
+	q.next, q.units, q.grain, q.share = 0, int64(units), int64(grain), int64(2*(p.workers+1))
 	if p.workers == 0 || units <= grain {
 		k(unsafe.Pointer(q))
 		return
