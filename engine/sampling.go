@@ -33,7 +33,8 @@ type Sampling struct {
 	FrequencyPenalty float64
 	// LogitBias is added to the logits of tokens. -100 to 100, or -Inf for a token that must never come.
 	LogitBias map[int32]float32
-	// MinTokens is the least tokens to generate: until then end-of-sequence and stop tokens cannot come. A stop string may.
+	// MinTokens is the least tokens of the text: before there are so many, no end-of-sequence or stop token can come. A stop
+	// string may.
 	MinTokens int
 }
 

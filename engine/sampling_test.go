@@ -39,7 +39,7 @@ func sampled(t testing.TB) []Request {
 	documents := evaluations(t, "documents_test.jsonl")
 	var requests []Request
 	for i, s := range samplings() {
-		r := Request{Messages: documents[i%8].messages(), MaxTokens: 60, Logprobs: i % 3, Sampling: s}
+		r := Request{Messages: documents[i%8].messages(), MaxTokens: 60, Logprobs: i % 3, PromptLogprobs: i%4 == 1, Sampling: s}
 		if i%2 == 0 {
 			r.Messages, r.Prompt, r.IgnoreEOS = nil, "H", s.MinTokens == 0
 		}
@@ -69,7 +69,7 @@ func TestSeedInAnyBatch(t *testing.T) {
 		preempt bool
 	}{
 		{"batch of 32", noise(20, 20, 120), nil, false},
-		{"steps of 48, one thread", noise(20, 20, 120), func(o *Options) { o.StepTokens, o.MaxSequences, o.DeviceOptions.Threads = 48, 32, 1 }, false},
+		{"steps of 48, one thread", noise(20, 20, 120), func(o *Options) { o.StepTokens, o.MaxSequences, o.DeviceOptions.Threads = 48, 8, 1 }, false},
 		{"preempted", noise(6, 20, 200), func(o *Options) { o.CacheTokens = 512 }, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -143,37 +143,37 @@ func TestAnswerSeeds(t *testing.T) {
 // TestMinTokens: a text that ends of itself goes on until it is long enough, and then may end.
 func TestMinTokens(t *testing.T) {
 	e := openTiny(t, nil)
-	r := Request{Messages: evaluations(t, "arithmetic_test.jsonl")[0].messages(), MaxTokens: 200}
-	short, err := e.Batch(context.Background(), []Request{r})
-	require.NoError(t, err)
-	n := len(short[0].Tokens)
-	require.Equal(t, FinishStop, short[0].Finish)
-	for _, least := range []int{1, n, n + 1, n + 9} {
-		r.Sampling.MinTokens = least
-		long, err := e.Batch(context.Background(), []Request{r})
+	ask := func(least int, stops ...int32) []int32 {
+		results, err := e.Batch(context.Background(), []Request{{
+			Messages: evaluations(t, "arithmetic_test.jsonl")[0].messages(), MaxTokens: 200, StopTokens: stops, Sampling: Sampling{MinTokens: least},
+		}})
 		require.NoError(t, err)
-		if least < n {
-			require.Equal(t, short[0].Tokens, long[0].Tokens)
-		}
-		require.Greater(t, len(long[0].Tokens), min(least, n)-1)
-		if long[0].Finish == FinishStop { // the ending token comes after MinTokens others
-			require.GreaterOrEqual(t, len(long[0].Tokens), least)
-		}
-		for _, id := range long[0].Tokens[:least-1] {
+		return results[0].Tokens
+	}
+	text := ask(0)
+	n := len(text) - 1 // without its end
+	require.Contains(t, e.intake.eos, text[n])
+	require.Equal(t, text, ask(1))
+	require.Equal(t, text, ask(n), "it is just long enough")
+	for _, more := range []int{1, 9} {
+		longer := ask(n + more)
+		require.Equal(t, text[:n], longer[:n])
+		for _, id := range longer[:n+more] {
 			require.NotContains(t, e.intake.eos, id)
 		}
-		r.StopTokens = []int32{short[0].Tokens[0]}
-		stopped, err := e.Batch(context.Background(), []Request{r})
-		require.NoError(t, err)
-		require.NotContains(t, stopped[0].Tokens[:min(least, len(stopped[0].Tokens))-1], r.StopTokens[0])
-		r.StopTokens = nil
 	}
+	stop := text[3]
+	at := slices.Index(text, stop)
+	require.Equal(t, text[:at+1], ask(0, stop))
+	require.Equal(t, text[:at+1], ask(at, stop))
+	require.NotContains(t, ask(at+1, stop)[:at+1], stop)
 }
 
-// TestLogprobsAreTheModels: biases and penalties change what is taken, not what is said of it.
+// TestLogprobsAreTheModels: biases and penalties change what is taken, not what is said of it, nor of the prompt. The
+// prompt's rows come before the one that is sampled, so many that their logits take several turns.
 func TestLogprobsAreTheModels(t *testing.T) {
-	e := openTiny(t, nil)
-	r := Request{Prompt: "Who", MaxTokens: 1, Logprobs: 5}
+	e := openTiny(t, func(o *Options) { o.MaxSequences = 2 })
+	r := Request{Prompt: "Who are you, and how many legs have three cats?", MaxTokens: 1, Logprobs: 5, PromptLogprobs: true}
 	plain, err := collect(e, r)
 	require.NoError(t, err)
 	second := plain[0].Top[1]
@@ -184,6 +184,8 @@ func TestLogprobsAreTheModels(t *testing.T) {
 	require.InDelta(t, second.Logprob, got[0].Logprob, 1e-6)
 	require.Equal(t, plain[0].Top, got[0].Top)
 	require.Equal(t, plain[0].Argmax, got[0].Argmax)
+	require.Greater(t, len(got[0].Result.Prompt), 5)
+	require.Equal(t, plain[0].Result.Prompt, got[0].Result.Prompt)
 }
 
 // TestPenalties follows the counts that a sequence keeps.
