@@ -11,7 +11,7 @@ import (
 // TestNoAllocations runs each operation, through Do, in the steady state: one row, and enough to wake the workers.
 func TestNoAllocations(t *testing.T) {
 	eachSet(t, func(t *testing.T, set string) {
-		for _, rows := range []int{1, 100} {
+		for _, rows := range []int{1, 40} {
 			r := newRig(t, set, 2)
 			operations := r.fixture(rows).operations()
 			from, to, host := r.floats(100), r.floats(100), make([]byte, 400)
@@ -23,7 +23,7 @@ func TestNoAllocations(t *testing.T) {
 					var err error
 					ctx := context.Background()
 					// Enough runs that the Go runtime's own allocations, when it starts a thread, are less than one each.
-					got := testing.AllocsPerRun(200, func() {
+					got := testing.AllocsPerRun(100, func() {
 						if e := r.dev.Do(ctx, run); e != nil {
 							err = e
 						}

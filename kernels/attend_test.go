@@ -224,11 +224,11 @@ func (r *rig) attention(g geometry) *AttendParams {
 	var items []WorkItem
 	var segments []WorkSegment
 	var ids, places []int32
-	for _, rows := range []int{1, 1, 7, 0, 22} {
+	for _, rows := range []int{1, 1, 3, 0, 13} {
 		item := WorkItem{Row: int32(p.Rows), Rows: int32(rows), Segment: int32(len(segments)), Segments: int32(1 + r.rng.IntN(3))}
 		pos := 0
 		for i := range item.Segments {
-			s := WorkSegment{Block: int32(len(ids)), Off: int32(r.rng.IntN(g.blockTokens)), Len: int32(r.rng.IntN(60)), Pos: int32(pos)}
+			s := WorkSegment{Block: int32(len(ids)), Off: int32(r.rng.IntN(g.blockTokens)), Len: int32(r.rng.IntN(50)), Pos: int32(pos)}
 			s.Stored = s.Pos
 			if i%2 == 1 {
 				s.Stored = int32(r.rng.IntN(200))
