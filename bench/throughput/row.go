@@ -72,13 +72,13 @@ func (b *bench) printHeader(w io.Writer) {
 }
 
 const (
-	headingFormat = "%5s %6s %6s %6s | %8s %9s | %9s %5s | %8s %6s %5s | %9s\n"
-	rowFormat     = "%5d %6s %6s %6d | %8.2f %9.2f | %9.2f %5s | %8.2f %6.1f %5s | %4.1f %4.1f\n"
+	headingFormat = "%5s %6s %6s %6s | %8s %9s | %9s %5s | %8s %6s %5s | %9s %9s\n"
+	rowFormat     = "%5d %6s %6s %6d | %8.2f %9.2f | %9.2f %5s | %8.2f %6.1f %5s | %4.1f %4.1f %4.0f %4.0f\n"
 )
 
 func printHeading(w io.Writer) {
 	fmt.Fprintln(w)
-	fmt.Fprintf(w, headingFormat, "batch", "input", "output", "depth", "time s", "out tok/s", "prefill/s", "fma", "decode/s", "GB/s", "read", "roof GB/s")
+	fmt.Fprintf(w, headingFormat, "batch", "input", "output", "depth", "time s", "out tok/s", "prefill/s", "fma", "decode/s", "GB/s", "read", "roof GB/s", "GFLOP/s")
 }
 
 func printRow(w io.Writer, r row) {
@@ -87,7 +87,8 @@ func printRow(w io.Writer, r row) {
 		r.TimeSeconds, r.ThroughputTokensPerSec,
 		r.PrefillTokensPerSec, percent(r.PrefillFMAShare),
 		r.DecodeTokensPerSec, perSecond(r.Decode.Bytes, r.Decode.Seconds)/1e9, percent(r.DecodeReadShare),
-		roof.Before.ReadBytesPerSec()/1e9, roof.After.ReadBytesPerSec()/1e9)
+		roof.Before.ReadBytesPerSec()/1e9, roof.After.ReadBytesPerSec()/1e9,
+		roof.Before.FMAPerSec()/1e9, roof.After.FMAPerSec()/1e9)
 	if r.Workload == "nano" || r.Incomplete {
 		fmt.Fprintf(w, "%d prompt and %d output tokens, %d computed, %d preemptions\n", r.TotalInputTokens, r.TotalOutputTokens, r.TokensComputed, r.Samples[r.MedianRepeat].Preemptions)
 	}
@@ -103,7 +104,8 @@ func printFoot(w io.Writer, rows []row) {
 		fma, bf16, loops = max(fma, r.FMAPerSec), max(bf16, r.BF16PerSec), r.Roofs[0].Before.Set
 	}
 	fmt.Fprintf(w, "\nout tok/s: output tokens over the whole call. prefill/s: prompt tokens until the last first token; decode/s: what came after.\n")
-	fmt.Fprintf(w, "fma, read: share of the float32 peak and of the read bandwidth (roof: before and after), %s loops: %.0f GFLOP/s float32", loops, fma/1e9)
+	fmt.Fprintf(w, "fma, read: share of the float32 peak and of the read bandwidth, the better of before and after the call, which the last four columns show.\n")
+	fmt.Fprintf(w, "Best of %s loops: %.0f GFLOP/s float32", loops, fma/1e9)
 	if bf16 > 0 {
 		fmt.Fprintf(w, ", %.0f bfloat16", bf16/1e9)
 	}
