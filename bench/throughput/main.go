@@ -52,7 +52,7 @@ type settings struct {
 // defaults take less than three minutes on two cores with the 0.6B.
 func defaults() settings {
 	return settings{
-		Workload: "grid", Batch: counts{1, 8}, Input: counts{128}, Output: counts{64}, Depth: counts{0, 896},
+		Workload: "grid", Batch: counts{1, 8}, Input: counts{128}, Output: counts{64}, Depth: counts{0, 384},
 		Requests: nanoRequests, Temperature: 0.6, Repeats: 3, Warmup: 10, ProbeMiB: 512, ProbeMillis: 60,
 	}
 }
