@@ -49,7 +49,7 @@ type settings struct {
 	CacheTokens int    `json:"cache_tokens"`
 }
 
-// defaults take less than three minutes on two cores with the 0.6B.
+// defaults are a few minutes on two cores with the 0.6B.
 func defaults() settings {
 	return settings{
 		Workload: "grid", Batch: counts{1, 8}, Input: counts{128}, Output: counts{64}, Depth: counts{0, 384},
