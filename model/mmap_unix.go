@@ -37,7 +37,11 @@ func mapFile(path string) ([]byte, error) {
 
 // reserve returns n zeroed bytes outside the Go heap.
 func reserve(n int) ([]byte, error) {
-	return unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	b, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err == nil {
+		adviseLarge(b)
+	}
+	return b, err
 }
 
 func unmap(b []byte) error {
