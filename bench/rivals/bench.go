@@ -67,7 +67,7 @@ type bench struct {
 	progress *cli.Progress
 }
 
-// measureAll measures row after row. What it returns together with an error is what was done until then.
+// measureAll measures row after row. Together with an error it returns the rows that are whole.
 func (b *bench) measureAll(ctx context.Context, chosen []testCase, text io.Writer) ([]row, error) {
 	defer b.progress.Clear()
 	var rows []row
@@ -147,8 +147,11 @@ func (b *bench) turns(c testCase, prompt []int32) []turn {
 			if flash {
 				name += " flash"
 			}
-			all = append(all, turn{name, func(context.Context, string) (float64, *suite.Sample, error) {
+			all = append(all, turn{name, func(ctx context.Context, _ string) (float64, *suite.Sample, error) {
 				a, err := r.llama.call(llamaCall{Sequences: c.Sequences, Prompt: prompt, Output: c.Output, Threads: threads, Flash: flash})
+				if ctx.Err() != nil { // which ends the process, too
+					return 0, nil, context.Cause(ctx)
+				}
 				if err != nil {
 					return 0, nil, err
 				}

@@ -119,11 +119,17 @@ func execute(ctx context.Context, s settings, flags cli.EngineFlags, out suite.O
 	suite.PrintMachine(text, rig.Details())
 	fmt.Fprintf(text, "llama.cpp: %s\n\n", rivals[0].llama.system)
 	rows, failed := b.measureAll(ctx, chosen, text)
+	if len(rows) == 0 {
+		return failed
+	}
 	all := make([]any, len(rows))
 	for i := range rows {
 		all[i] = rows[i]
 	}
-	_, err = out.Publish("rivals", all, stdout, func(w io.Writer) error { return writeBenchfmt(w, rows) })
+	path, err := out.Publish("rivals", all, stdout, func(w io.Writer) error { return writeBenchfmt(w, rows) })
+	if failed != nil {
+		fmt.Fprintf(stderr, "note: %d of %d rows are in %s\n", len(rows), len(chosen), path)
+	}
 	return errors.Join(failed, err)
 }
 
