@@ -6,17 +6,20 @@ FUZZTIME  ?= 20s
 FUZZ      ?= .
 BENCHOUT  ?= bench/results
 
-.PHONY: help test race fuzz lint bench bench-compare generate check-generated nightly oracle nocgo clean
+.PHONY: help test rivals race fuzz lint bench bench-compare generate check-generated nightly oracle nocgo clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
-test: ## all tests, with invariants checked, and the independent oracle
+test: ## all tests, with invariants checked, and those of the nested modules
 	$(GO) test -tags $(TAGS) ./...
-	$(MAKE) oracle
+	$(MAKE) oracle rivals
 
 oracle: ## compare the forward pass with gomlx (a nested module)
 	cd internal/oracle && $(GO) test ./...
+
+rivals: ## the nested module that compares with other engines; it only needs one where it runs them
+	cd bench/rivals && $(GO) vet ./... && $(GO) test ./...
 
 race: ## what has goroutines, under the race detector (the rest of model is one goroutine and slow there)
 	$(GO) test -race -tags $(TAGS) -short ./kernels/... ./kvcache ./engine ./model/tokenizer ./model/synthetic ./internal/hub/...
