@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/quire-llm/quire/internal/spelling"
 )
 
 // NotFoundError says that there is no model of a name, and which names come near.
@@ -46,7 +48,7 @@ func nearest(name string, known []string) []string {
 	wanted := strings.ToLower(name)
 	for _, k := range known {
 		have := strings.ToLower(k)
-		errors := min(editDistance(wanted, have), editDistance(path.Base(wanted), path.Base(have)))
+		errors := min(spelling.Distance(wanted, have), spelling.Distance(path.Base(wanted), path.Base(have)))
 		if len(wanted) >= 3 && strings.HasPrefix(have, wanted) {
 			errors = min(errors, 1)
 		}
@@ -78,25 +80,4 @@ func nearestPaths(dir string) []string {
 		near[i] = filepath.Join(parent, near[i])
 	}
 	return near
-}
-
-// editDistance is the least number of bytes to insert, remove or replace to turn a into b (Levenshtein).
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1) // row[j]: from the part of a read so far to b[:j]
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
-				replace++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -166,14 +166,3 @@ func TestDefaultBenchmarkModel(t *testing.T) {
 	require.Equal(t, dir+"/", DefaultBenchmarkModel(o))
 	require.Len(t, lines, 1)
 }
-
-func TestEditDistance(t *testing.T) {
-	for _, tt := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"kitten", "sitting", 3}, {"tiny", "tiny", 0}, {"tniy", "tiny", 2}} {
-		if got := editDistance(tt.a, tt.b); got != tt.want {
-			t.Errorf("editDistance(%q, %q): got %d, want %d", tt.a, tt.b, got, tt.want)
-		}
-	}
-}

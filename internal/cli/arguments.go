@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/quire-llm/quire/internal/spelling"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -89,7 +90,7 @@ func flagNames(command *cobra.Command) []string {
 func Nearest(name string, candidates []string) string {
 	best, bestDistance := "", len(name)/3+1
 	for _, c := range candidates {
-		d := editDistance(strings.ToLower(name), strings.ToLower(c))
+		d := spelling.Distance(strings.ToLower(name), strings.ToLower(c))
 		if len(name) > 1 && strings.HasPrefix(c, name) {
 			d = min(d, 1)
 		}
@@ -98,25 +99,4 @@ func Nearest(name string, candidates []string) string {
 		}
 	}
 	return best
-}
-
-// editDistance is the least number of letters to insert, drop or exchange (Levenshtein), one row at a time.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
-				replace++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -85,13 +85,3 @@ func TestNearest(t *testing.T) {
 		})
 	}
 }
-
-func TestEditDistance(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"abc", "", 3}, {"", "abc", 3}, {"kitten", "sitting", 3}, {"flaw", "lawn", 2}, {"same", "same", 0}} {
-		require.Equal(t, c.want, editDistance(c.a, c.b), "%q to %q", c.a, c.b)
-		require.Equal(t, c.want, editDistance(c.b, c.a), "%q to %q", c.b, c.a)
-	}
-}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/quire-llm/quire/internal/spelling"
 )
 
 const modelPrefix = "models--"
@@ -167,7 +169,7 @@ func (e *NotCachedError) Nearest(limit int) []string {
 		have := strings.ToLower(name)
 		_, base, _ := strings.Cut(have, "/")
 		_, wantBase, _ := strings.Cut(want, "/")
-		c := candidate{name, min(editDistance(want, have), editDistance(want, base))}
+		c := candidate{name, min(spelling.Distance(want, have), spelling.Distance(want, base))}
 		if wantBase != "" && wantBase == base {
 			c.edits = min(c.edits, 1) // the same model of another owner
 		}
@@ -181,25 +183,4 @@ func (e *NotCachedError) Nearest(limit int) []string {
 		names = append(names, c.name)
 	}
 	return names
-}
-
-// editDistance counts the bytes to insert, delete or replace between a and b (Levenshtein).
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
-				replace++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -113,15 +113,6 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-func TestEditDistance(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"abc", "", 3}, {"", "ab", 2}, {"kitten", "sitting", 3}, {"flaw", "lawn", 2}, {"same", "same", 0}} {
-		require.Equal(t, c.want, editDistance(c.a, c.b), "%q to %q", c.a, c.b)
-	}
-}
-
 func TestList(t *testing.T) {
 	models, err := List(testCache(t))
 	require.NoError(t, err)

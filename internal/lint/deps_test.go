@@ -22,15 +22,16 @@ var layers = []struct {
 	{"model/chat", nil, []string{"github.com/nikolalohinski/gonja/v2"}},
 	{"model/tiny", []string{"model"}, nil},
 	{"model/synthetic", []string{"model", "model/tiny"}, nil},
-	{"model", []string{"attention", "kernels", "kvcache", "internal/hub"}, []string{"golang.org/x/sys/", "golang.org/x/sync/"}},
+	{"model", []string{"attention", "kernels", "kvcache", "internal/spelling"}, []string{"golang.org/x/sys/", "golang.org/x/sync/"}},
 	{"engine", []string{"model", "model/tokenizer", "model/chat", "attention", "kernels", "kvcache"}, []string{"golang.org/x/sync/"}},
 	{"internal/pyrand", nil, nil},
 	{"internal/stats", nil, nil},
 	{"internal/sysinfo", nil, []string{"golang.org/x/sys/"}},
 	{"internal/golden", nil, nil},
 	{"internal/hub/hubbar", []string{"internal/hub"}, []string{"github.com/vbauerster/mpb/", "golang.org/x/term"}},
-	{"internal/hub", nil, []string{"golang.org/x/sys/", "golang.org/x/sync/"}},
+	{"internal/hub", []string{"internal/spelling"}, []string{"golang.org/x/sys/", "golang.org/x/sync/"}},
 	{"internal/lint", nil, nil},
+	{"internal/spelling", nil, nil},
 }
 
 // programs may import everything below them.
