@@ -31,7 +31,7 @@ nocgo: ## the same tests on the plain-Go kernels
 fuzz: ## every fuzz target that matches FUZZ (all) for FUZZTIME (20s)
 	@set -e; for pkg in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|'); do \
 	  for f in $$(grep -h -o '^func Fuzz[A-Za-z0-9]*' $$pkg/*_test.go | cut -c6- | grep -E '$(FUZZ)' || true); do \
-	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg; \
+	    bash .ci/fuzz $$pkg $$f $(FUZZTIME); \
 	  done; done
 
 lint: ## gofmt, vet, staticcheck, imports, tidy go.mod
