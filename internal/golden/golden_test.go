@@ -210,3 +210,10 @@ func TestOpen(t *testing.T) {
 	_, err = Open("no such file")
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
+
+// TestFlipsWhereRecorded: one wrong token past the margin fails a file that records the reference's own bfloat16 run.
+func TestFlipsWhereRecorded(t *testing.T) {
+	require.Zero(t, BF16(&File{BF16Error: Error{Mean: 0.004, P99: 0.036}}).Flips)
+	require.Zero(t, Float32().Flips)
+	require.Equal(t, 0.02, BF16(&File{}).Flips)
+}
