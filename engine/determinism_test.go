@@ -122,7 +122,10 @@ func TestSeeds(t *testing.T) {
 func TestGolden(t *testing.T) {
 	ref, err := golden.Open("../model/testdata/tiny-golden.json")
 	require.NoError(t, err)
-	e := openTiny(t, func(o *Options) { o.KV, o.StepTokens, o.MaxSequences = kernels.KVF32, 48, 4 })
+	e := openTiny(t, func(o *Options) {
+		o.KV, o.StepTokens, o.MaxSequences = kernels.KVF32, 48, 4
+		o.DeviceOptions.Float32 = true
+	})
 	tol := golden.Float32()
 	compared, positions := 0, 0
 	for i, c := range ref.Cases {

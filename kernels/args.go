@@ -3,12 +3,14 @@ package kernels
 import "unsafe"
 
 // The arguments of the CPU kernels. The C kernels read the same memory (see cpu.h; cpu_cgo.go compares the layouts), so
-// they lie outside the Go heap. Matrices are row-major; a panel is a matrix of float32 in scratch memory whose rows are a
-// whole number of 64 elements apart, in an order of elements that only the kernel set knows, zero after the last column.
+// they lie outside the Go heap. Matrices are row-major; a panel is a matrix in scratch memory of float32 or, in a set with
+// bfloat16 products, of bfloat16. Its order of elements is the kernel set's own, with zeros up to a multiple of 64.
 
 // kernelSet is the CPU kernels compiled for one family of processors.
 type kernelSet struct {
-	name   string
+	name       string
+	panelBytes int // of an element: 4, or 2 where the inputs of products are rounded to bfloat16
+
 	norm   kernel // normArgs
 	gate   kernel // gateArgs
 	matmul kernel // matmulArgs

@@ -60,8 +60,9 @@ func (s *scratch) get(m *memory, bytes int) (unsafe.Pointer, error) {
 	return s.buffer.addr, nil
 }
 
-// panelStride is the distance between the rows of a panel with cols columns.
-func panelStride(cols int) int { return (cols + 63) &^ 63 }
+// panelStride is the distance, in elements, between the rows of a panel with cols columns: whole vectors, and one cache
+// line more, so that the rows of a tile do not all lie in the same places of the first-level cache.
+func (s *kernelSet) panelStride(cols int) int { return (cols+63)&^63 + 64/s.panelBytes }
 
 // smallWork is about how many elements a thread should have before another is woken for more.
 const smallWork = 16 << 10
@@ -71,25 +72,25 @@ func grainOf(elements int) int { return max(1, smallWork/max(elements, 1)) }
 
 // normalize fills the panel with the rows x[index[i]], normalized where there is a norm.
 func (c *cpu) normalize(x, index, norm Buffer, eps float32, rows, cols int) error {
-	out, err := c.panel.get(c.memory, 4*rows*panelStride(cols))
+	out, err := c.panel.get(c.memory, rows*c.set.panelStride(cols)*c.set.panelBytes)
 	if err != nil {
 		return err
 	}
 	a := &c.args.norm
 	a.x, a.index, a.norm, a.out = x.addr, index.addr, norm.addr, out
-	a.cols, a.outStride, a.eps = int64(cols), int64(panelStride(cols)), eps
+	a.cols, a.outStride, a.eps = int64(cols), int64(c.set.panelStride(cols)), eps
 	c.pool.run(c.set.norm, &a.queue, rows, grainOf(cols))
 	return nil
 }
 
 // gate fills the panel with silu(gate) ⊙ up.
 func (c *cpu) gate(gateUp Buffer, rows, cols int) error {
-	out, err := c.panel.get(c.memory, 4*rows*panelStride(cols))
+	out, err := c.panel.get(c.memory, rows*c.set.panelStride(cols)*c.set.panelBytes)
 	if err != nil {
 		return err
 	}
 	a := &c.args.gate
-	a.in, a.out, a.cols, a.outStride = gateUp.addr, out, int64(cols), int64(panelStride(cols))
+	a.in, a.out, a.cols, a.outStride = gateUp.addr, out, int64(cols), int64(c.set.panelStride(cols))
 	c.pool.run(c.set.gate, &a.queue, rows, grainOf(2*cols))
 	return nil
 }
@@ -98,7 +99,7 @@ func (c *cpu) gate(gateUp Buffer, rows, cols int) error {
 const (
 	chunkBytes = 512 << 10
 	blockRows  = 48 // rows of W, a multiple of every tile's
-	tileRows   = 12 // rows of x, likewise
+	tileRows   = 24 // rows of x, likewise
 )
 
 // matmul multiplies the panel by w into y, or adds to it.
@@ -112,8 +113,8 @@ func (c *cpu) matmul(w *Weight, y Buffer, rows int, add bool) error {
 		p := &w.Parts[i]
 		list[i] = matmulPart{data: p.Data.addr, bias: p.Bias.addr, rows: int64(p.Rows)}
 	}
-	stride := panelStride(w.Cols)
-	chunkRows := min(rows, max(tileRows, chunkBytes/(4*stride)/tileRows*tileRows))
+	stride := c.set.panelStride(w.Cols)
+	chunkRows := min(rows, max(tileRows, chunkBytes/(c.set.panelBytes*stride)/tileRows*tileRows))
 	chunks, blocks := ceilDiv(rows, chunkRows), ceilDiv(w.Rows, blockRows)
 	a := &c.args.matmul
 	a.x, a.y, a.parts, a.partCount = c.panel.buffer.addr, y.addr, parts, int64(len(w.Parts))

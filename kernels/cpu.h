@@ -15,7 +15,7 @@ struct norm_args {
   const float *x;
   const int32_t *index;
   const char *norm;
-  float *out;
+  void *out;
   int64_t cols, out_stride;
   float eps, pad;
 };
@@ -23,7 +23,7 @@ struct norm_args {
 struct gate_args {
   struct queue queue;
   const float *in;
-  float *out;
+  void *out;
   int64_t cols, out_stride;
 };
 
@@ -34,7 +34,7 @@ struct matmul_part {
 
 struct matmul_args {
   struct queue queue;
-  const float *x;
+  const void *x;
   float *y;
   const struct matmul_part *parts;
   int64_t part_count, rows, cols, x_stride, y_cols, chunk_rows, block_rows, blocks, add;
@@ -110,7 +110,7 @@ struct kernel_set {
   kernel *norm, *gate, *matmul, *rotate, *attend, *maxima, *sums;
 };
 
-extern const struct kernel_set quire_avx512bf16, quire_avx2, quire_portable;
+extern const struct kernel_set quire_avx512bf16, quire_avx512, quire_avx2, quire_portable;
 
 static inline void quire_run(kernel *k, void *args) { k(args); }
 

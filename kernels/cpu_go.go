@@ -9,7 +9,9 @@ import (
 
 // goSet runs package ref. A panel's elements are in plain order.
 var goSet = kernelSet{
-	name:   "go",
+	name:       "go",
+	panelBytes: 4,
+
 	norm:   goNorm,
 	gate:   goGate,
 	matmul: goMatmul,

@@ -10,13 +10,21 @@
 //   even(p) odd(p)          the even or odd ones of 2·LANES bfloat16 at any address: cheaper than widen
 //   split(a, b, &e, &o)     the even and odd elements of the 2·LANES floats a, b
 //   keep(v)                 v, in a register: stops the compiler from loading it again at each use
-//   TILE_X TILE_W           rows of x and of W in matmul's register tile
+//   TILE_X TILE_W           rows of x and of W in matmul's register tile, at most
+//   WIDTH(nx)               rows of W that go with nx rows of x
 //
-// A panel holds each group of 2·LANES elements as the even ones, then the odd ones, which is what even and odd want.
+// and, in a set with DOTS, whose products take bfloat16 on both sides:
 //
-// Order of sums. An output of matmul is one vector accumulator that takes the groups of a panel in turn, even then odd,
-// and is summed at the end; so is a score of attend, over the head's elements. This is the same in every tile size, so
-// a row's bits do not depend on its neighbours. A product feeds a sum only inside madd wherever one value is computed by
+//   vh pairs(p)             2·LANES bfloat16 at any address
+//   dot(a, b, c)            c + the sum of each lane's pair of products
+//   narrow(p, a, b)         2·LANES float32 to p as bfloat16, to the nearest
+//
+// A panel is an operation's input as matmul wants it: bfloat16 with DOTS; else float32, each group of 2·LANES elements as
+// the even ones, then the odd ones, which is what even and odd give of W.
+//
+// Order of sums. An output of matmul is one vector accumulator that takes the groups of a panel in turn (without DOTS even,
+// then odd) and is summed at the end; so is a score of attend, over the head's elements. This is the same in every tile
+// size, so a row's bits do not depend on its neighbours. A product feeds a sum only inside madd wherever one value is computed by
 // several instances of a function, so that there is nothing for a compiler to contract in one and not in the other.
 //
 // matmul: y [rows, y_cols] = x [rows, cols] · Wᵀ, W [y_cols, cols] bfloat16 in parts. With one row of x it is bound by the
@@ -41,6 +49,12 @@
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 #define GROUP (2 * LANES)
+
+#ifdef DOTS
+typedef uint16_t element;  // of a panel
+#else
+typedef float element;
+#endif
 
 INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -97,11 +111,15 @@ INLINE vf exponential(vf x) {
 }
 
 // store_group writes the elements [at, at + GROUP) of a panel's row.
-INLINE void store_group(float *row, int64_t at, vf a, vf b) {
+INLINE void store_group(element *row, int64_t at, vf a, vf b) {
+#ifdef DOTS
+  narrow(row + at, a, b);
+#else
   vf e, o;
   split(a, b, &e, &o);
   store(row + at, e);
   store(row + at + LANES, o);
+#endif
 }
 
 // load_at is the elements [at, at + LANES) of a row of cols floats, with zeros after the end.
@@ -132,7 +150,7 @@ static void norm_kernel(void *args) {
   for (int64_t u, hi; claim(&a->queue, &u, &hi);) {
     for (; u < hi; u++) {
       const float *x = a->x + (a->index ? a->index[u] : u) * cols;
-      float *out = a->out + u * a->out_stride;
+      element *out = (element *)a->out + u * a->out_stride;
       vf scale = splat(a->norm ? inverse_rms(x, cols, a->eps) : 1.0f);
       for (int64_t i = 0; i < cols; i += GROUP) {
         vf v[2];
@@ -158,16 +176,41 @@ static void gate_kernel(void *args) {
           vf g = load_at(gate, i + k * LANES, cols);
           v[k] = g / (splat(1.0f) + exponential(-g)) * load_at(up, i + k * LANES, cols);
         }
-        store_group(a->out + u * a->out_stride, i, v[0], v[1]);
+        store_group((element *)a->out + u * a->out_stride, i, v[0], v[1]);
       }
     }
   }
 }
 
+// add_group adds the products of one group of columns. x and w are its first elements in the first rows.
+INLINE void add_group(vf acc[TILE_X][TILE_W], const element *x, int64_t x_stride, const char *w, int64_t w_stride,
+                      const int nx, const int nw) {
+#ifdef DOTS
+  vh row[TILE_W];
+  UNROLL for (int o = 0; o < nw; o++) row[o] = keep_pairs(pairs(w + o * w_stride));
+  UNROLL for (int r = 0; r < nx; r++) {
+    vh v = keep_pairs(pairs((const char *)(x + r * x_stride)));
+    UNROLL for (int o = 0; o < nw; o++) acc[r][o] = dot(row[o], v, acc[r][o]);
+  }
+#else
+  vf v[TILE_X];
+  UNROLL for (int r = 0; r < nx; r++) v[r] = keep(load(x + r * x_stride));
+  UNROLL for (int o = 0; o < nw; o++) {
+    vf e = even(w + o * w_stride);
+    UNROLL for (int r = 0; r < nx; r++) acc[r][o] = madd(e, v[r], acc[r][o]);
+  }
+  UNROLL for (int r = 0; r < nx; r++) v[r] = keep(load(x + r * x_stride + LANES));
+  UNROLL for (int o = 0; o < nw; o++) {
+    vf d = odd(w + o * w_stride);
+    UNROLL for (int r = 0; r < nx; r++) acc[r][o] = madd(d, v[r], acc[r][o]);
+  }
+#endif
+}
+
 // matmul_tile computes the products of nx rows of a panel with nw rows of W: y[r·y_cols + o]. Where it reads several rows
 // of W at a time it asks for the tile that follows in memory, in the order of addresses: the processor's own prefetcher
 // makes little of the rows.
-INLINE void matmul_tile(const struct matmul_args *a, const float *x, const char *w, const char *bias, float *y,
+INLINE void matmul_tile(const struct matmul_args *a, const element *x, const char *w, const char *bias, float *y,
                         const int nx, const int nw) {
   int64_t cols = a->cols, x_stride = a->x_stride, w_stride = 2 * cols;
   vf acc[TILE_X][TILE_W];
@@ -176,31 +219,15 @@ INLINE void matmul_tile(const struct matmul_args *a, const float *x, const char 
   }
   int64_t i = 0;
   for (; i + GROUP <= cols; i += GROUP) {
-    vf v[TILE_X];
-    UNROLL for (int r = 0; r < nx; r++) v[r] = keep(load(x + r * x_stride + i));
     if (nw > 1) {
       UNROLL for (int o = 0; o < nw; o++) __builtin_prefetch(w + nw * (w_stride + 2 * i) + o * 2 * GROUP, 0, 2);
     }
-    UNROLL for (int o = 0; o < nw; o++) {
-      vf e = even(w + o * w_stride + 2 * i);
-      UNROLL for (int r = 0; r < nx; r++) acc[r][o] = madd(e, v[r], acc[r][o]);
-    }
-    UNROLL for (int r = 0; r < nx; r++) v[r] = keep(load(x + r * x_stride + i + LANES));
-    UNROLL for (int o = 0; o < nw; o++) {
-      vf d = odd(w + o * w_stride + 2 * i);
-      UNROLL for (int r = 0; r < nx; r++) acc[r][o] = madd(d, v[r], acc[r][o]);
-    }
+    add_group(acc, x + i, x_stride, w + 2 * i, w_stride, nx, nw);
   }
   if (i < cols) {
-    UNROLL for (int o = 0; o < nw; o++) {
-      char tail[2 * GROUP] = {0};
-      memcpy(tail, w + o * w_stride + 2 * i, 2 * (cols - i));
-      vf e = even(tail), d = odd(tail);
-      UNROLL for (int r = 0; r < nx; r++) {
-        acc[r][o] = madd(e, load(x + r * x_stride + i), acc[r][o]);
-        acc[r][o] = madd(d, load(x + r * x_stride + i + LANES), acc[r][o]);
-      }
-    }
+    char tail[TILE_W][2 * GROUP] = {{0}};
+    UNROLL for (int o = 0; o < nw; o++) memcpy(tail[o], w + o * w_stride + 2 * i, 2 * (cols - i));
+    add_group(acc, x + i, x_stride, tail[0], 2 * GROUP, nx, nw);
   }
   UNROLL for (int r = 0; r < nx; r++) {
     float s[TILE_W];
@@ -217,11 +244,11 @@ INLINE void matmul_tile(const struct matmul_args *a, const float *x, const char 
   }
 }
 
-// matmul_rows runs rows [lo, hi) of a part of W against nx rows of x. y is the output for row lo. One row of x is bound by
-// memory, and gets most out of it by taking one row of W after the other.
-INLINE void matmul_rows(const struct matmul_args *a, const struct matmul_part *part, const float *x, float *y,
+// matmul_rows runs rows [lo, hi) of a part of W against nx rows of x. y is the output for row lo. Few rows of x are bound
+// by memory, and get most out of it by taking one row of W after the other.
+INLINE void matmul_rows(const struct matmul_args *a, const struct matmul_part *part, const element *x, float *y,
                         int64_t lo, int64_t hi, const int nx) {
-  const int nw = nx == 1 ? 1 : TILE_W;
+  const int nw = WIDTH(nx);
   const char *bias = part->bias;
   int64_t o = lo;
   for (; o + nw <= hi; o += nw) {
@@ -232,13 +259,13 @@ INLINE void matmul_rows(const struct matmul_args *a, const struct matmul_part *p
   }
 }
 
-typedef void rows_function(const struct matmul_args *, const struct matmul_part *, const float *, float *, int64_t,
+typedef void rows_function(const struct matmul_args *, const struct matmul_part *, const element *, float *, int64_t,
                            int64_t);
 
-#define MATMUL_ROWS(nx)                                                                                          \
-  static void matmul_rows_##nx(const struct matmul_args *a, const struct matmul_part *part, const float *x, float *y, \
-                               int64_t lo, int64_t hi) {                                                         \
-    matmul_rows(a, part, x, y, lo, hi, nx);                                                                      \
+#define MATMUL_ROWS(nx)                                                                                            \
+  static void matmul_rows_##nx(const struct matmul_args *a, const struct matmul_part *part, const element *x, float *y, \
+                               int64_t lo, int64_t hi) {                                                           \
+    matmul_rows(a, part, x, y, lo, hi, nx);                                                                        \
   }
 
 MATMUL_ROWS(1)
@@ -246,24 +273,32 @@ MATMUL_ROWS(2)
 #if TILE_X > 2
 MATMUL_ROWS(3)
 #endif
-#if TILE_X == 6
+#if TILE_X > 3
 MATMUL_ROWS(4)
 MATMUL_ROWS(5)
 MATMUL_ROWS(6)
 #endif
+#if TILE_X > 6
+MATMUL_ROWS(7)
+MATMUL_ROWS(8)
+#endif
 
 // matmul_rows_of[n] is matmul_rows for n rows of x.
-static rows_function *const matmul_rows_of[] = {
+static rows_function *const matmul_rows_of[TILE_X + 1] = {
     0,
     matmul_rows_1,
     matmul_rows_2,
 #if TILE_X > 2
     matmul_rows_3,
 #endif
-#if TILE_X == 6
+#if TILE_X > 3
     matmul_rows_4,
     matmul_rows_5,
     matmul_rows_6,
+#endif
+#if TILE_X > 6
+    matmul_rows_7,
+    matmul_rows_8,
 #endif
 };
 
@@ -278,8 +313,8 @@ static void matmul_kernel(void *args) {
         int64_t lo = max64(first - start, 0), last = min64(end - start, p->rows);
         if (lo >= last) continue;
         for (int64_t r = row; r < rows; r += TILE_X) {
-          matmul_rows_of[min64(TILE_X, rows - r)](a, p, a->x + r * a->x_stride, a->y + r * a->y_cols + start + lo,
-                                                  lo, last);
+          matmul_rows_of[min64(TILE_X, rows - r)](a, p, (const element *)a->x + r * a->x_stride,
+                                                  a->y + r * a->y_cols + start + lo, lo, last);
         }
       }
     }

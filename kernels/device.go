@@ -14,15 +14,18 @@ type Options struct {
 	Device string
 	// Threads is the number of CPU worker threads. 0: one for each core.
 	Threads int
-	// KernelSet forces a CPU kernel set: "avx512bf16", "avx2", "portable" or "go". "": the best that this CPU runs.
+	// KernelSet forces a CPU kernel set: "avx512bf16", "avx512", "avx2", "portable" or "go". "": the best that this CPU runs.
 	KernelSet string
+	// Float32 leaves out the CPU kernel sets that round the inputs of products to bfloat16, which is "avx512bf16".
+	Float32 bool
 }
 
 // Info describes an open device.
 type Info struct {
 	Kind           string // "cpu"
 	Name           string // of the processor
-	KernelSet      string // "avx512bf16", "avx2", "portable" or "go"
+	KernelSet      string // "avx512bf16", "avx512", "avx2", "portable" or "go"
+	Products       string // how the inputs of matrix products are rounded: "bf16", or "f32" for not at all
 	KernelReason   string // one line: why KernelSet is "go"; empty for the others
 	Threads        int    // CPU worker threads
 	MemoryBytes    int64  // in the machine; 0 if unknown
@@ -80,7 +83,7 @@ func Open(o Options) (*Device, error) {
 	if o.Threads < 0 {
 		return nil, fmt.Errorf("kernels: opening device \"cpu\": %d threads", o.Threads)
 	}
-	set, reason, err := chooseKernelSet(o.KernelSet)
+	set, reason, err := chooseKernelSet(o.KernelSet, o.Float32)
 	if err != nil {
 		return nil, err
 	}
@@ -93,6 +96,7 @@ func Open(o Options) (*Device, error) {
 			Kind:         "cpu",
 			Name:         processorName(),
 			KernelSet:    set.name,
+			Products:     set.products(),
 			KernelReason: reason,
 			Threads:      threads,
 		},

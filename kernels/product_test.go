@@ -48,14 +48,14 @@ func TestProducts(t *testing.T) {
 					r.do(func(o Ops) error {
 						return o.NormQKV(&NormQKVParams{X: x, Norm: norm, Eps: 1e-6, W: w, Out: out, Rows: s.rows})
 					})
-					requireClose(t, "product", out.float32s(), r.wantProduct(w, x, norm, Buffer{}, s.rows))
+					requireClose(t, r.tolerance("product"), out.float32s(), r.wantProduct(w, x, norm, Buffer{}, s.rows))
 				})
 				t.Run("NormGateUp", func(t *testing.T) {
 					out := write(r, start.float32s())
 					r.do(func(o Ops) error {
 						return o.NormGateUp(&NormGateUpParams{X: x, Norm: norm, Eps: 1e-6, W: w, Out: out, Rows: s.rows})
 					})
-					requireClose(t, "product", out.float32s(), r.wantProduct(w, x, norm, Buffer{}, s.rows))
+					requireClose(t, r.tolerance("product"), out.float32s(), r.wantProduct(w, x, norm, Buffer{}, s.rows))
 				})
 				t.Run("SiluDownAdd", func(t *testing.T) {
 					out, gateUp := write(r, start.float32s()), r.floats(s.rows*2*s.cols)
@@ -67,7 +67,7 @@ func TestProducts(t *testing.T) {
 						in := gateUp.float32s()[2*i*s.cols:]
 						ref.SiluMul(gated.float32s()[i*s.cols:][:s.cols], in[:s.cols], in[s.cols:2*s.cols])
 					}
-					requireClose(t, "product", out.float32s(), r.wantProduct(w, gated, Buffer{}, start, s.rows))
+					requireClose(t, r.tolerance("product"), out.float32s(), r.wantProduct(w, gated, Buffer{}, start, s.rows))
 				})
 				t.Run("Head", func(t *testing.T) {
 					index := make([]int32, s.rows+2) // more rows of logits than of x
@@ -83,7 +83,7 @@ func TestProducts(t *testing.T) {
 					for _, i := range index {
 						want = append(want, all[int(i)*w.Rows:][:w.Rows]...)
 					}
-					requireClose(t, "product", logits.float32s(), want)
+					requireClose(t, r.tolerance("product"), logits.float32s(), want)
 				})
 				t.Run("Embed", func(t *testing.T) {
 					tokens := make([]int32, s.rows)
@@ -128,7 +128,7 @@ func (r *rig) wantProduct(w Weight, x, norm, start Buffer, rows int) []float32 {
 		if !norm.IsZero() {
 			ref.RMSNorm(row, row, norm.bytes(), 1e-6)
 		}
-		product(w, row, want[i*w.Rows:][:w.Rows])
+		r.product(w, row, want[i*w.Rows:][:w.Rows])
 	}
 	return want
 }
@@ -154,7 +154,8 @@ func TestGateExtremes(t *testing.T) {
 			want := make([]float32, 1)
 			ref.SiluMul(want, []float32{g}, []float32{1})
 			floor := 1e-37 * math.Abs(float64(g)) // e^x ends at e^88
-			require.InDelta(t, want[0], out.float32s()[i], tolerance["gate"]*math.Abs(float64(want[0]))+floor, "gate %v", g)
+			r.round(want)
+			require.InDelta(t, want[0], out.float32s()[i], tolerance[r.tolerance("gate")]*math.Abs(float64(want[0]))+floor, "gate %v", g)
 		}
 	})
 }
@@ -175,9 +176,9 @@ func TestMoE(t *testing.T) {
 				r := newRig(t, set, 2)
 				p := r.moe(s.hidden, s.inner, s.experts, s.topK, s.rows)
 				p.NormTopK = s.normalize
-				want := wantMoE(p, s.inner)
+				want := r.wantMoE(p, s.inner)
 				r.do(func(o Ops) error { return o.MoE(p) })
-				requireClose(t, "moe", p.Out.float32s(), want)
+				requireClose(t, r.tolerance("moe"), p.Out.float32s(), want)
 			})
 		}
 	})
@@ -196,23 +197,23 @@ func (r *rig) moe(hidden, inner, experts, topK, rows int) *MoEParams {
 }
 
 // wantMoE is the same by package ref, one row at a time.
-func wantMoE(p *MoEParams, inner int) []float32 {
+func (r *rig) wantMoE(p *MoEParams, inner int) []float32 {
 	hidden := p.Router.Cols
 	want := slices.Clone(p.X.float32s())
-	for r := range p.Rows {
+	for row := range p.Rows {
 		x := make([]float32, hidden)
-		ref.RMSNorm(x, p.X.float32s()[r*hidden:][:hidden], p.Norm.bytes(), p.Eps)
+		ref.RMSNorm(x, p.X.float32s()[row*hidden:][:hidden], p.Norm.bytes(), p.Eps)
 		logits := make([]float32, p.Router.Rows)
-		product(p.Router, x, logits)
+		r.product(p.Router, x, logits)
 		experts, weights := make([]int32, p.TopK), make([]float32, p.TopK)
 		ref.Route(experts, weights, logits, p.NormTopK)
 		for i, e := range experts {
 			gateUp, down := make([]float32, 2*inner), make([]float32, hidden)
-			product(p.GateUp[e], x, gateUp)
+			r.product(p.GateUp[e], x, gateUp)
 			ref.SiluMul(gateUp[:inner], gateUp[:inner], gateUp[inner:])
-			product(p.Down[e], gateUp[:inner], down)
+			r.product(p.Down[e], gateUp[:inner], down)
 			for j, v := range down {
-				want[r*hidden+j] += weights[i] * v
+				want[row*hidden+j] += weights[i] * v
 			}
 		}
 	}

@@ -22,6 +22,7 @@ var seedFlag = flag.Uint64("seed", 0, "replay random tests with this seed")
 // tolerance bounds the largest error of a kernel beside package ref, as a part of the largest number that ref gives.
 var tolerance = map[string]float64{
 	"product":  2e-6, // sums of up to 3,000 products
+	"rounded":  3e-3, // the same where an input may be rounded to the other of two bfloat16
 	"norm":     1e-6,
 	"gate":     1e-6,
 	"rotate":   1e-6,
@@ -67,8 +68,11 @@ func wantedSets(t *testing.T) []string {
 	if slices.Contains(has, "avx2") && slices.Contains(has, "fma") {
 		names = append(names, "avx2")
 	}
-	if slices.Contains(has, "avx512_bf16") && slices.Contains(has, "avx512dq") {
-		names = append(names, "avx512bf16")
+	if slices.Contains(has, "avx512dq") && slices.Contains(has, "avx512bw") && slices.Contains(has, "avx512vl") {
+		names = append(names, "avx512")
+		if slices.Contains(has, "avx512_bf16") {
+			names = append(names, "avx512bf16")
+		}
 	}
 	return names
 }
@@ -114,6 +118,26 @@ func (r *rig) alloc(bytes int) Buffer {
 	b, err := r.dev.Alloc(bytes)
 	require.NoError(r.tb, err)
 	return b
+}
+
+// rounds says whether the set rounds the inputs of products to bfloat16.
+func (r *rig) rounds() bool { return r.dev.cpu.set.panelBytes == 2 }
+
+// round does to an input of a product what the set does to it.
+func (r *rig) round(x []float32) {
+	if r.rounds() {
+		for i := range x {
+			x[i] = ref.RoundBF16(x[i])
+		}
+	}
+}
+
+// tolerance names the bound on a product of an input that was computed in float32 first.
+func (r *rig) tolerance(exact string) string {
+	if r.rounds() {
+		return "rounded"
+	}
+	return exact
 }
 
 // floats is n normally distributed float32.
@@ -162,8 +186,10 @@ func (r *rig) weight(cols int, biases bool, rows ...int) Weight {
 	return w
 }
 
-// product is W·x + bias by package ref, added to y.
-func product(w Weight, x, y []float32) {
+// product is W·x + bias by package ref, added to y, for x as the set rounds it.
+func (r *rig) product(w Weight, x, y []float32) {
+	x = slices.Clone(x)
+	r.round(x)
 	for _, part := range w.Parts {
 		var bias []byte
 		if !part.Bias.IsZero() {

@@ -3,15 +3,31 @@ package kernels
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // kernelSets are the sets that this CPU can run, the best first; "go" is always the last.
 func kernelSets() []kernelSet { return append(compiledSets(), goSet) }
 
-// chooseKernelSet is the named set, or the best one for "". reason says why it is "go".
-func chooseKernelSet(name string) (set kernelSet, reason string, err error) {
+// products is Info.Products.
+func (s *kernelSet) products() string {
+	if s.panelBytes == 2 {
+		return "bf16"
+	}
+	return "f32"
+}
+
+// RoundsProducts says whether a CPU kernel set rounds the inputs of products to bfloat16.
+func RoundsProducts(set string) bool { return set == "avx512bf16" }
+
+// chooseKernelSet is the named set, or the best one for ""; with float32 among those that round nothing. reason says why it
+// is "go".
+func chooseKernelSet(name string, float32 bool) (set kernelSet, reason string, err error) {
 	sets := kernelSets()
+	if float32 {
+		sets = slices.DeleteFunc(sets, func(s kernelSet) bool { return s.products() != "f32" })
+	}
 	if name == "" {
 		if set = sets[0]; set.name == goSet.name {
 			reason = whyNoCompiledSets

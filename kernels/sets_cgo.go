@@ -18,16 +18,18 @@ const whyNoCompiledSets = ""
 
 // compiledSets are the C kernels that this CPU can run, the best first.
 func compiledSets() []kernelSet {
-	return append(vectorSets(), newSet("portable", &C.quire_portable))
+	return append(vectorSets(), newSet("portable", 4, &C.quire_portable))
 }
 
-// newSet is a set of C kernels.
-func newSet(name string, set *C.struct_kernel_set) kernelSet {
+// newSet is a set of C kernels whose panels have elements of so many bytes.
+func newSet(name string, panelBytes int, set *C.struct_kernel_set) kernelSet {
 	bind := func(k *C.kernel) kernel {
 		return func(args unsafe.Pointer) { C.quire_run(k, args) }
 	}
 	return kernelSet{
-		name:   name,
+		name:       name,
+		panelBytes: panelBytes,
+
 		norm:   bind(set.norm),
 		gate:   bind(set.gate),
 		matmul: bind(set.matmul),

@@ -11,11 +11,14 @@ import features "golang.org/x/sys/cpu"
 func vectorSets() []kernelSet {
 	var sets []kernelSet
 	x := &features.X86
-	if x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512BF16 {
-		sets = append(sets, newSet("avx512bf16", &C.quire_avx512bf16))
+	if x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512DQ {
+		if x.HasAVX512BF16 {
+			sets = append(sets, newSet("avx512bf16", 2, &C.quire_avx512bf16))
+		}
+		sets = append(sets, newSet("avx512", 4, &C.quire_avx512))
 	}
 	if x.HasAVX2 && x.HasFMA {
-		sets = append(sets, newSet("avx2", &C.quire_avx2))
+		sets = append(sets, newSet("avx2", 4, &C.quire_avx2))
 	}
 	return sets
 }

@@ -196,7 +196,7 @@ func TestLoadDefaults(t *testing.T) {
 // after them, at their own later positions, must see what they see of the same text from 0 on, since RoPE is relative.
 func TestShiftedContext(t *testing.T) {
 	for _, dir := range []string{smallReference, "testdata/goldens/qwen3-yarn", "testdata/goldens/llama3-rope-scaling"} {
-		r := newRig(t, openDevice(t), openCheckpoint(t, dir), kernels.KVF32)
+		r := newRig(t, openFloat32(t), openCheckpoint(t, dir), kernels.KVF32)
 		tokens := openGolden(t, dir+"/golden.json").Cases[2].Tokens // 64 of them
 		const past, shift = 40, 100
 		want := r.run([][]int32{tokens}, whole)[0][past:]

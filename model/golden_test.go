@@ -1,7 +1,9 @@
 package model
 
 import (
+	"encoding/json"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -46,6 +48,23 @@ func openReference(t testing.TB, ref reference, file *golden.File) *Checkpoint {
 	return ck
 }
 
+// bf16Tolerance is golden.BF16. For a checkpoint whose golden file does not record how far the reference's own bfloat16 run
+// is off it takes that from a file beside it. These are random models, of which the reference itself flips up to 4 of 92
+// leads: one in fifty is allowed.
+func bf16Tolerance(t testing.TB, ref reference, file *golden.File) golden.Tolerance {
+	if file.BF16Error.Mean > 0 {
+		return golden.BF16(file)
+	}
+	var recorded struct{ Errors map[string]golden.Error }
+	data, err := os.ReadFile("testdata/goldens/bf16.json")
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(data, &recorded))
+	require.Contains(t, recorded.Errors, ref.name())
+	tol := golden.BF16(&golden.File{BF16Error: recorded.Errors[ref.name()]})
+	tol.Flips = 0.02
+	return tol
+}
+
 // observeAll runs every case of a file alone, each in one step.
 func (r *rig) observeAll(f *golden.File) [][]outcome {
 	var all [][]outcome
@@ -83,7 +102,11 @@ func TestGoldens(t *testing.T) {
 					}
 					r := newRig(t, devices[set], ck, kernels.KVF32)
 					together := r.run(sequences, ragged)
-					report := compare(file, together, golden.Float32())
+					tol := golden.Float32()
+					if devices[set].Info().Products == "bf16" {
+						tol = bf16Tolerance(t, ref, file)
+					}
+					report := compare(file, together, tol)
 					t.Log(report)
 					require.NoError(t, report.Err())
 					if slow {
@@ -111,7 +134,7 @@ func TestGoldensBF16(t *testing.T) {
 			file := openGolden(t, ref.file)
 			r := newRig(t, device, openReference(t, ref, file), kernels.KVBF16)
 			alone := r.observeAll(file)
-			tol := golden.BF16(file)
+			tol := bf16Tolerance(t, ref, file)
 			report := compare(file, alone, tol)
 			t.Logf("%v (limits: mean %.3g, p99 %.3g)", report, tol.Mean, tol.P99)
 			require.NoError(t, report.Err())
@@ -124,7 +147,7 @@ func TestGoldensBF16(t *testing.T) {
 // TestWrongReferences shows that the comparison fails where something is wrong, on a reference that it agrees with.
 func TestWrongReferences(t *testing.T) {
 	const dir = "testdata/goldens/qwen3-tied-gqa2"
-	device := openDevice(t)
+	device := openFloat32(t)
 	tests := []struct {
 		name   string
 		before func(*Checkpoint)  // the checkpoint is loaded

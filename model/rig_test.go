@@ -16,7 +16,7 @@ import (
 // kernelSets opens a device with each kernel set that this machine runs. The plain-Go one is always among them.
 func kernelSets(t testing.TB) map[string]*kernels.Device {
 	devices := map[string]*kernels.Device{}
-	for _, set := range []string{"go", "portable", "avx2", "avx512bf16"} {
+	for _, set := range []string{"go", "portable", "avx2", "avx512", "avx512bf16"} {
 		d, err := kernels.Open(kernels.Options{Device: "cpu", KernelSet: set})
 		if errors.Is(err, errors.ErrUnsupported) && set != "go" {
 			continue
@@ -31,6 +31,14 @@ func kernelSets(t testing.TB) map[string]*kernels.Device {
 // openDevice opens the best kernel set of this machine.
 func openDevice(t testing.TB) *kernels.Device {
 	d, err := kernels.Open(kernels.Options{Device: "cpu"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, d.Close()) })
+	return d
+}
+
+// openFloat32 opens the best kernel set that rounds nothing.
+func openFloat32(t testing.TB) *kernels.Device {
+	d, err := kernels.Open(kernels.Options{Device: "cpu", Float32: true})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, d.Close()) })
 	return d

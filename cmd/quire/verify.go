@@ -71,6 +71,7 @@ type pass struct {
 	kv        kernels.KVType
 	tolerance golden.Tolerance
 	judged    bool // a failure counts
+	exact     bool // nothing is rounded
 }
 
 // passes are those that the flags ask for.
@@ -81,13 +82,16 @@ func (f verifyFlags) passes(file *golden.File) ([]pass, error) {
 	exact := golden.Float32()
 	exact.Logprob, exact.Logit, exact.Margin = f.tolerance, f.tolerance, f.tolerance
 	all := []pass{
-		{fmt.Sprintf("float32 KV cache: every number within %g", f.tolerance), kernels.KVF32, exact, true},
-		{"bf16 KV cache: only reported, since the golden file has no bfloat16 run of the reference", kernels.KVBF16, golden.BF16(file), false},
+		{fmt.Sprintf("float32 products and KV cache: every number within %g", f.tolerance), kernels.KVF32, exact, true, true},
+		{"bf16 KV cache: only reported, since the golden file has no bfloat16 run of the reference", kernels.KVBF16, golden.BF16(file), false, false},
 	}
 	if e := file.BF16Error; e.Mean > 0 {
 		t := all[1].tolerance
 		all[1].judged = true
 		all[1].name = fmt.Sprintf("bf16 KV cache: mean |Δ log p| at most %.3g, p99 at most %.3g", t.Mean, t.P99)
+	}
+	if f.KernelSet != "" && kernels.RoundsProducts(f.KernelSet) {
+		all[0].name, all[0].tolerance, all[0].judged, all[0].exact = "float32"+all[1].name[len("bf16"):], all[1].tolerance, all[1].judged, false
 	}
 	if f.KV == "both" {
 		return all, nil
@@ -106,12 +110,14 @@ func (f verifyFlags) passes(file *golden.File) ([]pass, error) {
 
 // passReport is a pass with what came of it.
 type passReport struct {
-	Pass   string          `json:"pass"`
-	KV     string          `json:"kv"`
-	Judged bool            `json:"judged"`
-	Passed bool            `json:"passed"`
-	Report golden.Report   `json:"report"`
-	Cases  []caseStatistic `json:"cases"`
+	Pass      string          `json:"pass"`
+	KV        string          `json:"kv"`
+	KernelSet string          `json:"kernel_set"`
+	Products  string          `json:"products"`
+	Judged    bool            `json:"judged"`
+	Passed    bool            `json:"passed"`
+	Report    golden.Report   `json:"report"`
+	Cases     []caseStatistic `json:"cases"`
 }
 
 // caseStatistic is one line of the table.
@@ -189,12 +195,14 @@ func (a *App) runPass(ctx context.Context, f verifyFlags, ck *model.Checkpoint, 
 	if err != nil {
 		return passReport{}, err
 	}
+	options.DeviceOptions.Float32 = p.exact
 	e, err := engine.Open(ctx, options)
 	if err != nil {
 		return passReport{}, err
 	}
 	defer e.Close()
-	r := passReport{Pass: p.name, KV: f.KV, Judged: p.judged}
+	device := e.Info().Device
+	r := passReport{Pass: p.name, KV: f.KV, KernelSet: device.KernelSet, Products: device.Products, Judged: p.judged}
 	progress := cli.NewProgress(a.Stderr)
 	defer progress.Clear()
 	var reports []golden.CaseReport

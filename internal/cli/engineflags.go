@@ -47,7 +47,7 @@ func (f *EngineFlags) RegisterModel(flags *pflag.FlagSet) {
 func (f *EngineFlags) RegisterDevice(flags *pflag.FlagSet) {
 	flags.StringVar(&f.Device, "device", "", "`device` to run on: cpu (default: the best one found)")
 	flags.IntVar(&f.Threads, "threads", 0, "CPU worker threads (default: one for each core)")
-	flags.StringVar(&f.KernelSet, "kernel-set", "", "CPU kernels: avx512bf16, avx2, portable or go (default: the best that this CPU runs)")
+	flags.StringVar(&f.KernelSet, "kernel-set", "", "CPU kernels: avx512bf16, avx512, avx2, portable or go (default: the best that this CPU runs)")
 }
 
 // RegisterCache adds the flags of the KV cache, but for the strategy.

@@ -21,6 +21,13 @@ func PutBF16(b []byte, i int, x float32) {
 	binary.LittleEndian.PutUint16(b[2*i:], uint16(bits>>16))
 }
 
+// RoundBF16 is x rounded to bfloat16.
+func RoundBF16(x float32) float32 {
+	var b [2]byte
+	PutBF16(b[:], 0, x)
+	return BF16(b[:], 0)
+}
+
 // F32 is element i of b, a run of float32.
 func F32(b []byte, i int) float32 {
 	return math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))

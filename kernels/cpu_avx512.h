@@ -1,0 +1,64 @@
+// The vector of cpu_kernels.h in AVX-512: 16 lanes, 32 registers.
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#define LANES 16
+#define VALUES 4
+#define V static inline __attribute__((always_inline))
+
+typedef __m512 vf;
+
+V vf load(const float *p) { return _mm512_loadu_ps(p); }
+V void store(float *p, vf v) { _mm512_storeu_ps(p, v); }
+V vf keep(vf v) {
+  __asm__("" : "+v"(v));
+  return v;
+}
+
+V vf splat(float x) { return _mm512_set1_ps(x); }
+V vf zero(void) { return _mm512_setzero_ps(); }
+V vf madd(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+V vf above(vf a, vf b) { return _mm512_max_ps(a, b); }
+V vf below(vf a, vf b) { return _mm512_min_ps(a, b); }
+V vf round_even(vf v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+V vf power2(vf n) {
+  __m512i exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23));
+}
+
+// quarters is the sum of the four quarters of a vector, the first and the third first.
+V __m128 quarters(vf v) {
+  __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  return _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+}
+
+V float sum(vf v) {
+  v = _mm512_add_ps(v, _mm512_permute_ps(v, 0x4e));  // x0+x2 x1+x3 in each quarter
+  v = _mm512_add_ps(v, _mm512_permute_ps(v, 0xb1));
+  return _mm_cvtss_f32(quarters(v));
+}
+
+V void sum4(float *p, vf a, vf b, vf c, vf d) {
+  vf ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));  // a0+a2 b0+b2 a1+a3 b1+b3
+  vf cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+  _mm_storeu_ps(p, quarters(_mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee))));
+}
+
+V vf widen(const char *p) {
+  __m512i half = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(half, 16));
+}
+
+V vf even(const char *p) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16)); }
+
+V vf odd(const char *p) {
+  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32((int)0xffff0000)));
+}
+
+V void split(vf a, vf b, vf *e, vf *o) {
+  const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  *e = _mm512_permutex2var_ps(a, evens, b);
+  *o = _mm512_permutex2var_ps(a, _mm512_or_si512(evens, _mm512_set1_epi32(1)), b);
+}
