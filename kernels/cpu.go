@@ -60,9 +60,16 @@ func (s *scratch) get(m *memory, bytes int) (unsafe.Pointer, error) {
 	return s.buffer.addr, nil
 }
 
-// panelStride is the distance, in elements, between the rows of a panel with cols columns: whole vectors, and one cache
-// line more, so that the rows of a tile do not all lie in the same places of the first-level cache.
-func (s *kernelSet) panelStride(cols int) int { return (cols+63)&^63 + 64/s.panelBytes }
+// panelStride is the elements that a row of a panel with cols columns takes.
+func panelStride(cols int) int { return (cols + 63) &^ 63 }
+
+// panelRows is a multiple of the rows that lie together in any set's panels.
+const panelRows = 8
+
+// fillPanel is room for a panel.
+func (c *cpu) fillPanel(rows, cols int) (unsafe.Pointer, error) {
+	return c.panel.get(c.memory, ceilDiv(rows, panelRows)*panelRows*panelStride(cols)*c.set.panelBytes)
+}
 
 // smallWork is about how many elements a thread should have before another is woken for more.
 const smallWork = 16 << 10
@@ -72,25 +79,25 @@ func grainOf(elements int) int { return max(1, smallWork/max(elements, 1)) }
 
 // normalize fills the panel with the rows x[index[i]], normalized where there is a norm.
 func (c *cpu) normalize(x, index, norm Buffer, eps float32, rows, cols int) error {
-	out, err := c.panel.get(c.memory, rows*c.set.panelStride(cols)*c.set.panelBytes)
+	out, err := c.fillPanel(rows, cols)
 	if err != nil {
 		return err
 	}
 	a := &c.args.norm
 	a.x, a.index, a.norm, a.out = x.addr, index.addr, norm.addr, out
-	a.cols, a.outStride, a.eps = int64(cols), int64(c.set.panelStride(cols)), eps
+	a.cols, a.outStride, a.eps = int64(cols), int64(panelStride(cols)), eps
 	c.pool.run(c.set.norm, &a.queue, rows, grainOf(cols))
 	return nil
 }
 
 // gate fills the panel with silu(gate) ⊙ up.
 func (c *cpu) gate(gateUp Buffer, rows, cols int) error {
-	out, err := c.panel.get(c.memory, rows*c.set.panelStride(cols)*c.set.panelBytes)
+	out, err := c.fillPanel(rows, cols)
 	if err != nil {
 		return err
 	}
 	a := &c.args.gate
-	a.in, a.out, a.cols, a.outStride = gateUp.addr, out, int64(cols), int64(c.set.panelStride(cols))
+	a.in, a.out, a.cols, a.outStride = gateUp.addr, out, int64(cols), int64(panelStride(cols))
 	c.pool.run(c.set.gate, &a.queue, rows, grainOf(2*cols))
 	return nil
 }
@@ -100,6 +107,11 @@ const (
 	chunkBytes = 512 << 10
 	blockRows  = 48 // rows of W, a multiple of every tile's
 	tileRows   = 24 // rows of x, likewise
+
+	// Of few rows of x a block of W is fetched while the one before is multiplied: both stay in the second-level cache.
+	fewRows    = 32
+	fetchBytes = 96 << 10
+	fetchRows  = 12
 )
 
 // matmul multiplies the panel by w into y, or adds to it.
@@ -113,17 +125,21 @@ func (c *cpu) matmul(w *Weight, y Buffer, rows int, add bool) error {
 		p := &w.Parts[i]
 		list[i] = matmulPart{data: p.Data.addr, bias: p.Bias.addr, rows: int64(p.Rows)}
 	}
-	stride := c.set.panelStride(w.Cols)
+	stride := panelStride(w.Cols)
 	chunkRows := min(rows, max(tileRows, chunkBytes/(c.set.panelBytes*stride)/tileRows*tileRows))
-	chunks, blocks := ceilDiv(rows, chunkRows), ceilDiv(w.Rows, blockRows)
+	block := blockRows
+	if rows <= fewRows {
+		block = min(block, max(fetchRows, fetchBytes/(2*w.Cols)/fetchRows*fetchRows))
+	}
+	chunks, blocks := ceilDiv(rows, chunkRows), ceilDiv(w.Rows, block)
 	a := &c.args.matmul
 	a.x, a.y, a.parts, a.partCount = c.panel.buffer.addr, y.addr, parts, int64(len(w.Parts))
 	a.rows, a.cols, a.xStride, a.yCols = int64(rows), int64(w.Cols), int64(stride), int64(w.Rows)
-	a.chunkRows, a.blockRows, a.blocks, a.add = int64(chunkRows), blockRows, int64(blocks), 0
+	a.chunkRows, a.blockRows, a.blocks, a.add = int64(chunkRows), int64(block), int64(blocks), 0
 	if add {
 		a.add = 1
 	}
-	c.pool.run(c.set.matmul, &a.queue, chunks*blocks, grainOf(chunkRows*blockRows*w.Cols))
+	c.pool.run(c.set.matmul, &a.queue, chunks*blocks, grainOf(chunkRows*block*w.Cols))
 	return nil
 }
 

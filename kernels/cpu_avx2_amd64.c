@@ -13,6 +13,7 @@
 #define LANES 8
 #define TILE_X 3  // 9 accumulators, 3 of x, one of W and the mask of odd: 14 registers
 #define TILE_W 3
+#define TILE_BYTES (1 << 20)
 #define WIDTH(nx) ((nx) == 1 ? 1 : TILE_W)
 #define VALUES 2
 #define V static inline __attribute__((always_inline))

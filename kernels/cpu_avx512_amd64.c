@@ -12,6 +12,7 @@
 
 #define TILE_X 6  // 24 accumulators, 6 of x and one of W: 31 registers
 #define TILE_W 4
+#define TILE_BYTES (1 << 20)
 #define WIDTH(nx) ((nx) == 1 ? 1 : TILE_W)
 
 #include "cpu_kernels.h"

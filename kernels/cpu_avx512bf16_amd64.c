@@ -13,9 +13,10 @@
 #include "cpu_avx512.h"
 
 #define DOTS 1
-#define TILE_X 8  // 24 accumulators, 3 or 4 of W and one of x: 28 or 29 registers
-#define TILE_W 4
-#define WIDTH(nx) ((nx) <= 2 ? 1 : (nx) <= 6 ? 4 : 3)
+#define TILE_X 8  // 24 accumulators at most, as many of W as WIDTH says and one of x: up to 31 registers
+#define TILE_W 6
+#define TILE_BYTES (24 << 10)
+#define WIDTH(nx) ((nx) <= 2 ? 1 : (nx) <= 4 ? 6 : (nx) <= 6 ? 4 : 3)
 
 typedef __m512bh vh;
 

@@ -11,6 +11,7 @@
 //   split(a, b, &e, &o)     the even and odd elements of the 2·LANES floats a, b
 //   keep(v)                 v, in a register: stops the compiler from loading it again at each use
 //   TILE_X TILE_W           rows of x and of W in matmul's register tile, at most
+//   TILE_BYTES              of x in a tile, at most
 //   WIDTH(nx)               rows of W that go with nx rows of x
 //
 // and, in a set with DOTS, whose products take bfloat16 on both sides:
@@ -19,27 +20,32 @@
 //   dot(a, b, c)            c + the sum of each lane's pair of products
 //   narrow(p, a, b)         2·LANES float32 to p as bfloat16, to the nearest
 //
-// A panel is an operation's input as matmul wants it: bfloat16 with DOTS; else float32, each group of 2·LANES elements as
-// the even ones, then the odd ones, which is what even and odd give of W.
+// A panel is an operation's input as matmul wants it. With DOTS it is bfloat16, and eight rows lie together: of each group of
+// 2·LANES columns first that of one row, then of the next. Else it is float32, row by row, each group as its even elements,
+// then the odd ones, which is what even and odd give of W.
 //
 // Order of sums. An output of matmul is one vector accumulator that takes the groups of a panel in turn (without DOTS even,
 // then odd) and is summed at the end; so is a score of attend, over the head's elements. This is the same in every tile
 // size, so a row's bits do not depend on its neighbours. A product feeds a sum only inside madd wherever one value is computed by
 // several instances of a function, so that there is nothing for a compiler to contract in one and not in the other.
 //
-// matmul: y [rows, y_cols] = x [rows, cols] · Wᵀ, W [y_cols, cols] bfloat16 in parts. With one row of x it is bound by the
-// memory that holds W, with six or more by multiply-adds. On one core of Zen 4 that reads 30 GB/s and does 117 GFLOP/s:
+// matmul: y [rows, y_cols] = x [rows, cols] · Wᵀ, W [y_cols, cols] bfloat16 in parts. With few rows of x it is bound by the
+// memory that holds W, with many by arithmetic. One core of Zen 4 reads 30 GB/s and does 117 GFLOP/s in float32 or 235 in
+// dot products of bfloat16. What it reaches with W of 1,024 and of 3,072 columns, in GB/s of W and GFLOP/s:
 //
-//   1 row of x      four rows of W at a time             12 GB/s   the prefetcher makes little of rows 2 KB apart
-//                   one after the other                  28 GB/s
-//   6 rows of x     four rows of W at a time              8 GB/s,  50 GFLOP/s
-//                   and prefetch the next four in order  15 GB/s,  95 GFLOP/s   to the second-level cache
-//   512 rows of x   6 × 4 tile of outputs                 75 GFLOP/s   the compiler loads x again at each use
-//                   x kept in registers                   98 GFLOP/s
-//                   four sums at a time                  103 GFLOP/s
+//   1 row of x      four rows of W at a time              16        the prefetcher makes little of rows 2 KB apart
+//                   one after the other                   29, 28
+//   8 rows of x     three rows of W at a time              8, 10    70, 85 GFLOP/s
+//                   and ask for the next three            20, 13    160, 102
+//                   and for the next block instead        22, 13    179, 100
+//                   and tiles of x that stay in the
+//                   first-level cache                     22, 19    179, 150
+//   256 rows of x   6 × 4 tile, float32                   98        the compiler loads x again at each use
+//                   x kept in registers, four sums        103
+//                   6 × 4 or 8 × 3 tile, dot products     190, 195
 //
-// even and odd in place of widen make the tile's weights cost one cheap operation for each vector. A chunk of x stays in
-// the second-level cache while all of W passes by, and a tile of it in the first.
+// even and odd in place of widen make the float32 tile's weights cost one cheap operation for each vector. A chunk of x
+// stays in the second-level cache while all of W passes by, a block of W while the chunk's tiles pass by.
 
 #include <math.h>
 #include <string.h>
@@ -52,6 +58,7 @@
 
 #ifdef DOTS
 typedef uint16_t element;  // of a panel
+enum { panel_rows = 8 };   // that lie together
 #else
 typedef float element;
 #endif
@@ -110,15 +117,33 @@ INLINE vf exponential(vf x) {
   return p * power2(n);
 }
 
-// store_group writes the elements [at, at + GROUP) of a panel's row.
-INLINE void store_group(element *row, int64_t at, vf a, vf b) {
+// panel_at is where column at, the first of a group, of a row lies in a panel. From one row to the next it is panel_step
+// elements, from one group to the next group_step.
+INLINE int64_t panel_at(int64_t row, int64_t at, int64_t stride) {
 #ifdef DOTS
-  narrow(row + at, a, b);
+  return row / panel_rows * panel_rows * stride + at * panel_rows + row % panel_rows * GROUP;
+#else
+  return row * stride + at;
+#endif
+}
+
+#ifdef DOTS
+#define panel_step(stride) GROUP
+#define group_step (panel_rows * GROUP)
+#else
+#define panel_step(stride) (stride)
+#define group_step GROUP
+#endif
+
+// store_group writes a group of a panel's row.
+INLINE void store_group(element *out, vf a, vf b) {
+#ifdef DOTS
+  narrow(out, a, b);
 #else
   vf e, o;
   split(a, b, &e, &o);
-  store(row + at, e);
-  store(row + at + LANES, o);
+  store(out, e);
+  store(out + LANES, o);
 #endif
 }
 
@@ -150,7 +175,6 @@ static void norm_kernel(void *args) {
   for (int64_t u, hi; claim(&a->queue, &u, &hi);) {
     for (; u < hi; u++) {
       const float *x = a->x + (a->index ? a->index[u] : u) * cols;
-      element *out = (element *)a->out + u * a->out_stride;
       vf scale = splat(a->norm ? inverse_rms(x, cols, a->eps) : 1.0f);
       for (int64_t i = 0; i < cols; i += GROUP) {
         vf v[2];
@@ -158,7 +182,7 @@ static void norm_kernel(void *args) {
           v[k] = load_at(x, i + k * LANES, cols);
           if (a->norm) v[k] = v[k] * scale * widen_at(a->norm, i + k * LANES, cols);
         }
-        store_group(out, i, v[0], v[1]);
+        store_group((element *)a->out + panel_at(u, i, a->out_stride), v[0], v[1]);
       }
     }
   }
@@ -176,30 +200,30 @@ static void gate_kernel(void *args) {
           vf g = load_at(gate, i + k * LANES, cols);
           v[k] = g / (splat(1.0f) + exponential(-g)) * load_at(up, i + k * LANES, cols);
         }
-        store_group((element *)a->out + u * a->out_stride, i, v[0], v[1]);
+        store_group((element *)a->out + panel_at(u, i, a->out_stride), v[0], v[1]);
       }
     }
   }
 }
 
 // add_group adds the products of one group of columns. x and w are its first elements in the first rows.
-INLINE void add_group(vf acc[TILE_X][TILE_W], const element *x, int64_t x_stride, const char *w, int64_t w_stride,
+INLINE void add_group(vf acc[TILE_X][TILE_W], const element *x, int64_t x_step, const char *w, int64_t w_stride,
                       const int nx, const int nw) {
 #ifdef DOTS
   vh row[TILE_W];
   UNROLL for (int o = 0; o < nw; o++) row[o] = keep_pairs(pairs(w + o * w_stride));
   UNROLL for (int r = 0; r < nx; r++) {
-    vh v = keep_pairs(pairs((const char *)(x + r * x_stride)));
+    vh v = keep_pairs(pairs((const char *)(x + r * x_step)));
     UNROLL for (int o = 0; o < nw; o++) acc[r][o] = dot(row[o], v, acc[r][o]);
   }
 #else
   vf v[TILE_X];
-  UNROLL for (int r = 0; r < nx; r++) v[r] = keep(load(x + r * x_stride));
+  UNROLL for (int r = 0; r < nx; r++) v[r] = keep(load(x + r * x_step));
   UNROLL for (int o = 0; o < nw; o++) {
     vf e = even(w + o * w_stride);
     UNROLL for (int r = 0; r < nx; r++) acc[r][o] = madd(e, v[r], acc[r][o]);
   }
-  UNROLL for (int r = 0; r < nx; r++) v[r] = keep(load(x + r * x_stride + LANES));
+  UNROLL for (int r = 0; r < nx; r++) v[r] = keep(load(x + r * x_step + LANES));
   UNROLL for (int o = 0; o < nw; o++) {
     vf d = odd(w + o * w_stride);
     UNROLL for (int r = 0; r < nx; r++) acc[r][o] = madd(d, v[r], acc[r][o]);
@@ -207,35 +231,45 @@ INLINE void add_group(vf acc[TILE_X][TILE_W], const element *x, int64_t x_stride
 #endif
 }
 
+// ahead is the lines of W to ask for while those before are multiplied.
+struct ahead {
+  const char *next, *end;
+  int64_t passes;  // over the block of W at work, for as many tiles of x
+};
+
 // matmul_tile computes the products of nx rows of a panel with nw rows of W: y[r·y_cols + o]. Where it reads several rows
-// of W at a time it asks for the tile that follows in memory, in the order of addresses: the processor's own prefetcher
-// makes little of the rows.
+// of W at a time it asks for the lines ahead in the order of addresses: the processor's own prefetcher makes little of the
+// rows.
 INLINE void matmul_tile(const struct matmul_args *a, const element *x, const char *w, const char *bias, float *y,
-                        const int nx, const int nw) {
-  int64_t cols = a->cols, x_stride = a->x_stride, w_stride = 2 * cols;
+                        struct ahead *ahead, const int nx, const int nw) {
+  int64_t cols = a->cols, x_step = panel_step(a->x_stride), w_stride = 2 * cols;
   vf acc[TILE_X][TILE_W];
   UNROLL for (int r = 0; r < nx; r++) {
     UNROLL for (int o = 0; o < nw; o++) acc[r][o] = zero();
   }
-  int64_t i = 0;
+  int64_t i = 0, lines = nw > 1 ? (nw + ahead->passes - 1) / ahead->passes : 0;
+  const char *next = ahead->next, *end = ahead->end;
   for (; i + GROUP <= cols; i += GROUP) {
-    if (nw > 1) {
-      UNROLL for (int o = 0; o < nw; o++) __builtin_prefetch(w + nw * (w_stride + 2 * i) + o * 2 * GROUP, 0, 2);
-    }
-    add_group(acc, x + i, x_stride, w + 2 * i, w_stride, nx, nw);
+    for (int64_t l = 0; l < lines && next < end; l++, next += 2 * GROUP) __builtin_prefetch(next, 0, 2);
+    add_group(acc, x, x_step, w + 2 * i, w_stride, nx, nw);
+    x += group_step;
   }
+  ahead->next = next;
   if (i < cols) {
     char tail[TILE_W][2 * GROUP] = {{0}};
     UNROLL for (int o = 0; o < nw; o++) memcpy(tail[o], w + o * w_stride + 2 * i, 2 * (cols - i));
-    add_group(acc, x + i, x_stride, tail[0], 2 * GROUP, nx, nw);
+    add_group(acc, x, x_step, tail[0], 2 * GROUP, nx, nw);
   }
   UNROLL for (int r = 0; r < nx; r++) {
     float s[TILE_W];
-#if TILE_W == 4
-    if (nw == 4) sum4(s, acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
-    if (nw != 4)
+    int summed = 0;
+#if TILE_W >= 4
+    if (nw >= 4) {
+      sum4(s, acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
+      summed = 4;
+    }
 #endif
-      UNROLL for (int o = 0; o < nw; o++) s[o] = sum(acc[r][o]);
+    UNROLL for (int o = summed; o < nw; o++) s[o] = sum(acc[r][o]);
     UNROLL for (int o = 0; o < nw; o++) {
       if (bias) s[o] += bf16(bias + 2 * o);
       float *out = y + r * a->y_cols + o;
@@ -247,25 +281,25 @@ INLINE void matmul_tile(const struct matmul_args *a, const element *x, const cha
 // matmul_rows runs rows [lo, hi) of a part of W against nx rows of x. y is the output for row lo. Few rows of x are bound
 // by memory, and get most out of it by taking one row of W after the other.
 INLINE void matmul_rows(const struct matmul_args *a, const struct matmul_part *part, const element *x, float *y,
-                        int64_t lo, int64_t hi, const int nx) {
+                        int64_t lo, int64_t hi, struct ahead *ahead, const int nx) {
   const int nw = WIDTH(nx);
   const char *bias = part->bias;
   int64_t o = lo;
   for (; o + nw <= hi; o += nw) {
-    matmul_tile(a, x, part->data + 2 * o * a->cols, bias ? bias + 2 * o : 0, y + (o - lo), nx, nw);
+    matmul_tile(a, x, part->data + 2 * o * a->cols, bias ? bias + 2 * o : 0, y + (o - lo), ahead, nx, nw);
   }
   for (; o < hi; o++) {
-    matmul_tile(a, x, part->data + 2 * o * a->cols, bias ? bias + 2 * o : 0, y + (o - lo), nx, 1);
+    matmul_tile(a, x, part->data + 2 * o * a->cols, bias ? bias + 2 * o : 0, y + (o - lo), ahead, nx, 1);
   }
 }
 
 typedef void rows_function(const struct matmul_args *, const struct matmul_part *, const element *, float *, int64_t,
-                           int64_t);
+                           int64_t, struct ahead *);
 
 #define MATMUL_ROWS(nx)                                                                                            \
   static void matmul_rows_##nx(const struct matmul_args *a, const struct matmul_part *part, const element *x, float *y, \
-                               int64_t lo, int64_t hi) {                                                           \
-    matmul_rows(a, part, x, y, lo, hi, nx);                                                                        \
+                               int64_t lo, int64_t hi, struct ahead *ahead) {                                      \
+    matmul_rows(a, part, x, y, lo, hi, ahead, nx);                                                                 \
   }
 
 MATMUL_ROWS(1)
@@ -302,8 +336,19 @@ static rows_function *const matmul_rows_of[TILE_X + 1] = {
 #endif
 };
 
+// tile_rows is how many of the rows [r, end) of x to take at a time, at most so many: about the same in each tile, within
+// the rows of a panel that lie together.
+INLINE int64_t tile_rows(int64_t r, int64_t end, int64_t most) {
+#ifdef DOTS
+  end = min64(end, (r / panel_rows + 1) * panel_rows);
+#endif
+  int64_t tiles = (end - r + most - 1) / most;
+  return (end - r + tiles - 1) / tiles;
+}
+
 static void matmul_kernel(void *args) {
   struct matmul_args *a = args;
+  int64_t most = max64(1, min64(TILE_X, TILE_BYTES / (a->cols * (int64_t)sizeof(element))));
   for (int64_t u, hi; claim(&a->queue, &u, &hi);) {
     for (; u < hi; u++) {
       int64_t row = u / a->blocks * a->chunk_rows, rows = min64(row + a->chunk_rows, a->rows);
@@ -312,9 +357,13 @@ static void matmul_kernel(void *args) {
       for (const struct matmul_part *p = a->parts; p < a->parts + a->part_count; start += p++->rows) {
         int64_t lo = max64(first - start, 0), last = min64(end - start, p->rows);
         if (lo >= last) continue;
-        for (int64_t r = row; r < rows; r += TILE_X) {
-          matmul_rows_of[min64(TILE_X, rows - r)](a, p, (const element *)a->x + r * a->x_stride,
-                                                  a->y + r * a->y_cols + start + lo, lo, last);
+        const char *part_end = p->data + 2 * p->rows * a->cols, *next = p->data + 2 * last * a->cols;
+        struct ahead ahead = {next, next, (rows - row + most - 1) / most};
+        if (u + 1 < hi) ahead.end = next + min64(2 * a->block_rows * a->cols, part_end - next);
+        for (int64_t r = row, nx; r < rows; r += nx) {
+          nx = tile_rows(r, rows, most);
+          matmul_rows_of[nx](a, p, (const element *)a->x + panel_at(r, 0, a->x_stride),
+                             a->y + r * a->y_cols + start + lo, lo, last, &ahead);
         }
       }
     }

@@ -9,6 +9,7 @@
 #define LANES 4
 #define TILE_X 2
 #define TILE_W 4
+#define TILE_BYTES (1 << 20)
 #define WIDTH(nx) ((nx) == 1 ? 1 : TILE_W)
 #define VALUES 2
 #define V static inline __attribute__((always_inline))
