@@ -22,7 +22,7 @@ var originalKeys = []string{
 }
 
 var ourKeys = []string{
-	"schema_version", "model", "synthetic", "strategy", "exact", "device", "kernel_set", "threads", "environment", "settings",
+	"schema_version", "model", "synthetic", "strategy", "exact", "device", "kernel_set", "products", "threads", "environment", "settings",
 	"seed", "token_ids_modulo", "median_repeat", "repeats", "samples", "tokens_computed", "tokens_reused",
 	"time_to_first_token", "inter_token_latency", "time_seconds_repeats", "prefill_tokens_per_sec", "decode_tokens_per_sec",
 	"kv_blocks_peak", "kv_block_tokens", "kv_bytes_per_token", "kv_bytes_peak", "rss_bytes", "peak_rss_bytes", "output_sha256",

@@ -80,7 +80,7 @@ func TestGridOnTiny(t *testing.T) {
 		chosen := r.Roofs[r.MedianRepeat]
 		require.Equal(t, max(chosen.Before.ReadBytesPerSec(), chosen.After.ReadBytesPerSec()), r.ReadBytesPerSec)
 		require.InDelta(t, r.Decode.Bytes/r.Decode.Seconds/r.ReadBytesPerSec, r.DecodeReadShare, 1e-9)
-		require.InDelta(t, r.Prefill.Operations/r.Prefill.Seconds/r.FMAPerSec, r.PrefillFMAShare, 1e-9)
+		require.InDelta(t, r.Prefill.Operations/r.Prefill.Seconds/r.peakPerSec(), r.PrefillPeakShare, 1e-9)
 		require.Equal(t, suite.SchemaVersion, r.SchemaVersion)
 		require.Equal(t, counts{1, 3}, r.Settings.Batch)
 		require.NotEmpty(t, r.Environment.Arch)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/quire-llm/quire/bench/internal/suite"
 	"github.com/quire-llm/quire/internal/stats"
+	"github.com/quire-llm/quire/kernels"
 )
 
 // row is an object of results_throughput.json.
@@ -28,12 +29,12 @@ type row struct {
 	FMAPerSec       float64 `json:"roof_fma_per_sec"`
 	BF16PerSec      float64 `json:"roof_bf16_per_sec,omitempty"`
 
-	Prefill         phase    `json:"prefill"`
-	Decode          phase    `json:"decode"`
-	PrefillFMAShare float64  `json:"prefill_share_of_fma"` // operations of prompts over time, of the float32 peak
-	DecodeReadShare float64  `json:"decode_share_of_read"` // bytes that must be read over time, of the read bandwidth
-	DecodeFMAShare  float64  `json:"decode_share_of_fma"`  // operations of decoding over time, of the float32 peak
-	Settings        settings `json:"settings"`             // in place of the suite's
+	Prefill          phase    `json:"prefill"`
+	Decode           phase    `json:"decode"`
+	PrefillPeakShare float64  `json:"prefill_share_of_peak"` // operations of prompts over time, of the peak that products has
+	DecodeReadShare  float64  `json:"decode_share_of_read"`  // bytes that must be read over time, of the read bandwidth
+	DecodePeakShare  float64  `json:"decode_share_of_peak"`  // operations of decoding over time, of the same peak
+	Settings         settings `json:"settings"`              // in place of the suite's
 	suite.Details
 
 	shape       shape
@@ -46,9 +47,25 @@ func (r *row) setShares(one repeat) {
 	r.ReadBytesPerSec = max(before.ReadBytesPerSec(), after.ReadBytesPerSec())
 	r.FMAPerSec = max(before.FMAPerSec(), after.FMAPerSec())
 	r.BF16PerSec = max(before.BF16PerSec(), after.BF16PerSec())
-	r.PrefillFMAShare = share(one.prefill.Operations, one.prefill.Seconds, r.FMAPerSec)
+	r.PrefillPeakShare = share(one.prefill.Operations, one.prefill.Seconds, r.peakPerSec())
 	r.DecodeReadShare = share(one.decode.Bytes, one.decode.Seconds, r.ReadBytesPerSec)
-	r.DecodeFMAShare = share(one.decode.Operations, one.decode.Seconds, r.FMAPerSec)
+	r.DecodePeakShare = share(one.decode.Operations, one.decode.Seconds, r.peakPerSec())
+}
+
+// peakPerSec is the peak of the arithmetic that the kernel set's products are made of.
+func (r *row) peakPerSec() float64 {
+	if r.Products == "bf16" {
+		return r.BF16PerSec
+	}
+	return r.FMAPerSec
+}
+
+// peakOf is the same of one measurement.
+func (r *row) peakOf(roofs kernels.Roofs) float64 {
+	if r.Products == "bf16" {
+		return roofs.BF16PerSec()
+	}
+	return roofs.FMAPerSec()
 }
 
 // share is work over time as a part of what is possible; 0 where either is not known.
@@ -78,17 +95,17 @@ const (
 
 func printHeading(w io.Writer) {
 	fmt.Fprintln(w)
-	fmt.Fprintf(w, headingFormat, "batch", "input", "output", "depth", "time s", "out tok/s", "prefill/s", "fma", "decode/s", "GB/s", "read", "roof GB/s", "GFLOP/s")
+	fmt.Fprintf(w, headingFormat, "batch", "input", "output", "depth", "time s", "out tok/s", "prefill/s", "peak", "decode/s", "GB/s", "read", "roof GB/s", "GFLOP/s")
 }
 
 func printRow(w io.Writer, r row) {
 	roof := r.Roofs[r.MedianRepeat]
 	fmt.Fprintf(w, rowFormat, r.Batch, orMixed(r.Input), orMixed(r.Output), r.Depth,
 		r.TimeSeconds, r.ThroughputTokensPerSec,
-		r.PrefillTokensPerSec, percent(r.PrefillFMAShare),
+		r.PrefillTokensPerSec, percent(r.PrefillPeakShare),
 		r.DecodeTokensPerSec, perSecond(r.Decode.Bytes, r.Decode.Seconds)/1e9, percent(r.DecodeReadShare),
 		roof.Before.ReadBytesPerSec()/1e9, roof.After.ReadBytesPerSec()/1e9,
-		roof.Before.FMAPerSec()/1e9, roof.After.FMAPerSec()/1e9)
+		r.peakOf(roof.Before)/1e9, r.peakOf(roof.After)/1e9)
 	if r.Workload == "nano" || r.Incomplete {
 		fmt.Fprintf(w, "%d prompt and %d output tokens, %d computed, %d preemptions\n", r.TotalInputTokens, r.TotalOutputTokens, r.TokensComputed, r.Samples[r.MedianRepeat].Preemptions)
 	}
@@ -104,7 +121,7 @@ func printFoot(w io.Writer, rows []row) {
 		fma, bf16, loops = max(fma, r.FMAPerSec), max(bf16, r.BF16PerSec), r.Roofs[0].Before.Set
 	}
 	fmt.Fprintf(w, "\nout tok/s: output tokens over the whole call. prefill/s: prompt tokens until the last first token; decode/s: what came after.\n")
-	fmt.Fprintf(w, "fma, read: share of the float32 peak and of the read bandwidth, the better of before and after the call, which the last four columns show.\n")
+	fmt.Fprintf(w, "peak, read: share of the arithmetic peak of the products and of the read bandwidth, the better of before and after the call, which the last four columns show.\n")
 	fmt.Fprintf(w, "Best of %s loops: %.0f GFLOP/s float32", loops, fma/1e9)
 	if bf16 > 0 {
 		fmt.Fprintf(w, ", %.0f bfloat16", bf16/1e9)

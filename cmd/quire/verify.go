@@ -37,10 +37,11 @@ The reference's tokens are fed to the model, so that one near-tie cannot send ev
 are the log-probability of every prompt token, the largest logits after the prompt, and the most likely token at every place
 of the continuation where the reference's lead is larger than the tolerance.
 
-There are two passes. With a float32 KV cache every number must be within --tolerance. With the bf16 KV cache that is used
-otherwise, the mean |Δ log p| may be 1.25 times and the 99th percentile 1.5 times that of the reference's own bfloat16 run;
-where the golden file does not record that run, the pass is only reported. At least 80 % of the continuation must have a
-lead that counts. --kv takes one pass alone.
+There are two passes. With a float32 KV cache and kernels that round nothing, every number must be within --tolerance. With
+the bf16 KV cache and the kernels that are used otherwise, which may round the inputs of products to bfloat16, the mean
+|Δ log p| may be 1.25 times and the 99th percentile 1.5 times that of the reference's own bfloat16 run; where the golden file
+does not record that run, the pass is only reported. At least 80 % of the continuation must have a lead that counts. --kv
+takes one pass alone; --kernel-set avx512bf16 rounds in both, and both are held to the limits of the second.
 
 Exit code 0: the model computes what the reference computed. 1: it does not. Others: quire help exit-codes.`,
 		Example: "  quire verify ~/models/Qwen3-0.6B golden.json\n  quire verify tiny golden.json -kv f32 -tolerance 0.0005",

@@ -22,6 +22,7 @@ type Details struct {
 
 	Device    string `json:"device"`
 	KernelSet string `json:"kernel_set"`
+	Products  string `json:"products"` // how inputs of products are rounded: bf16, or f32 for not at all
 	// KernelReason says why the kernel set is "go", the slowest.
 	KernelReason string `json:"kernel_set_reason,omitempty"`
 	Threads      int    `json:"threads"`

@@ -128,6 +128,7 @@ func (s *session) describe(ctx context.Context, plan engine.MemoryPlan) Details 
 		Strategy:        s.benchmark.Strategy.Name(),
 		Device:          device.Kind,
 		KernelSet:       device.KernelSet,
+		Products:        device.Products,
 		KernelReason:    device.KernelReason,
 		Threads:         device.Threads,
 		Environment:     sysinfo.Collect(ctx),
