@@ -1,0 +1,96 @@
+//go:build linux && cgo && (amd64 || arm64)
+
+package cuda
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestAgreesWithNVIDIA compares driver.h and the numbers in this package with NVIDIA's cuda.h, where there is one of
+// CUDA 13.0 or later: in the folder that CUDA_INCLUDE names, in CUDA_HOME's include or in /usr/local/cuda/include.
+func TestAgreesWithNVIDIA(t *testing.T) {
+	folder := includeFolder()
+	if folder == "" {
+		t.Skip("no cuda.h: set CUDA_INCLUDE to the folder that has it")
+	}
+	var constants strings.Builder
+	for name, value := range map[string]Result{
+		"SUCCESS": Success, "ERROR_INVALID_VALUE": InvalidValue, "ERROR_OUT_OF_MEMORY": OutOfMemory,
+		"ERROR_DEINITIALIZED": Deinitialized, "ERROR_STUB_LIBRARY": StubLibrary,
+		"ERROR_CALL_REQUIRES_NEWER_DRIVER": NeedsNewerDriver, "ERROR_DEVICE_UNAVAILABLE": DeviceUnavailable,
+		"ERROR_NO_DEVICE": NoDevice, "ERROR_NO_BINARY_FOR_GPU": NoBinaryForGPU, "ERROR_ECC_UNCORRECTABLE": ECCUncorrectable,
+		"ERROR_NVLINK_UNCORRECTABLE": NVLinkUncorrectable, "ERROR_UNSUPPORTED_PTX_VERSION": UnsupportedPTX,
+		"ERROR_CONTAINED": Contained, "ERROR_NOT_READY": NotReady, "ERROR_ILLEGAL_ADDRESS": IllegalAddress,
+		"ERROR_LAUNCH_TIMEOUT": LaunchTimeout, "ERROR_CONTEXT_IS_DESTROYED": ContextDestroyed, "ERROR_ASSERT": Assert,
+		"ERROR_HARDWARE_STACK_ERROR": HardwareStackError, "ERROR_ILLEGAL_INSTRUCTION": IllegalInstruction,
+		"ERROR_MISALIGNED_ADDRESS": MisalignedAddress, "ERROR_INVALID_ADDRESS_SPACE": InvalidAddressSpace,
+		"ERROR_INVALID_PC": InvalidPC, "ERROR_LAUNCH_FAILED": LaunchFailed, "ERROR_TENSOR_MEMORY_LEAK": TensorMemoryLeak,
+		"ERROR_NOT_SUPPORTED": NotSupported, "ERROR_SYSTEM_NOT_READY": SystemNotReady,
+		"ERROR_SYSTEM_DRIVER_MISMATCH": SystemDriverMismatch, "ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE": CompatNotSupported,
+		"ERROR_GRAPH_EXEC_UPDATE_FAILURE": GraphUpdateFailure, "ERROR_EXTERNAL_DEVICE": ExternalDevice, "ERROR_UNKNOWN": Unknown,
+	} {
+		fmt.Fprintf(&constants, "EQUAL(%d, CUDA_%s); ", value, name)
+	}
+	for name, value := range map[string]int{
+		"DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT":                attributeSMs,
+		"DEVICE_ATTRIBUTE_L2_CACHE_SIZE":                       attributeL2Bytes,
+		"DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR":            attributeMajor,
+		"DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR":            attributeMinor,
+		"DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN":   attributeSharedBytes,
+		"DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED": attributeVirtualMemory,
+		"FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK":                 attributeThreads,
+		"FUNC_ATTRIBUTE_SHARED_SIZE_BYTES":                     attributeStaticShared,
+		"FUNC_ATTRIBUTE_CONST_SIZE_BYTES":                      attributeConstBytes,
+		"FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES":                      attributeLocalBytes,
+		"FUNC_ATTRIBUTE_NUM_REGS":                              attributeRegisters,
+		"FUNC_ATTRIBUTE_BINARY_VERSION":                        attributeCapability,
+		"FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES":         attributeDynamicShared,
+		"STREAM_NON_BLOCKING":                                  streamNonBlocking,
+		"STREAM_CAPTURE_MODE_THREAD_LOCAL":                     captureThreadLocal,
+		"EVENT_BLOCKING_SYNC":                                  eventBlocking,
+		"EVENT_DISABLE_TIMING":                                 eventNotTiming,
+		"MEMHOSTALLOC_PORTABLE":                                hostPortable,
+		"MEMHOSTREGISTER_PORTABLE":                             hostPortable,
+		"MEMHOSTREGISTER_READ_ONLY":                            hostReadOnly,
+	} {
+		fmt.Fprintf(&constants, "EQUAL(%d, CU_%s); ", value, name)
+	}
+	theirs := layouts(t, "-DNVIDIA", "-I"+folder, "-DGO_CONSTANTS="+constants.String())
+	require.Equal(t, theirs, layouts(t))
+	require.Contains(t, theirs, "CUlaunchConfig.numAttrs")
+}
+
+// includeFolder is where cuda.h lies; "" for nowhere.
+func includeFolder() string {
+	folders := []string{"/usr/local/cuda/include"}
+	if home := os.Getenv("CUDA_HOME"); home != "" {
+		folders = append([]string{filepath.Join(home, "include")}, folders...)
+	}
+	if folder := os.Getenv("CUDA_INCLUDE"); folder != "" {
+		folders = []string{folder}
+	}
+	for _, folder := range folders {
+		if _, err := os.Stat(filepath.Join(folder, "cuda.h")); err == nil {
+			return folder
+		}
+	}
+	return ""
+}
+
+// layouts compiles testdata/agree.c and runs it.
+func layouts(t *testing.T, flags ...string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "agree")
+	out, err := exec.Command(compiler(), append(flags, "-o", program, "testdata/agree.c")...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	out, err = exec.Command(program).Output()
+	require.NoError(t, err)
+	return string(out)
+}
