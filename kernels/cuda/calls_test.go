@@ -14,7 +14,7 @@ import (
 
 // TestCallsFail makes every call of the driver fail and wants its code, its name and what was being done.
 func TestCallsFail(t *testing.T) {
-	const code = NotSupported
+	const code = codeNotSupported
 	type state struct {
 		*rig
 		function *Function

@@ -20,51 +20,51 @@ var (
 	ErrClosed = errors.New("cuda: already closed")
 )
 
-// Result is a code of the driver, a CUresult. The constants are those that this package branches on.
+// Result is a code of the driver, a CUresult.
 type Result int
 
-// The results that mean something to this package.
+// The results that mean something here.
 const (
-	Success              Result = 0
-	InvalidValue         Result = 1
-	OutOfMemory          Result = 2
-	Deinitialized        Result = 4
-	StubLibrary          Result = 34
-	NeedsNewerDriver     Result = 36
-	DeviceUnavailable    Result = 46
-	NoDevice             Result = 100
-	NoBinaryForGPU       Result = 209
-	ECCUncorrectable     Result = 214
-	NVLinkUncorrectable  Result = 220
-	UnsupportedPTX       Result = 222
-	Contained            Result = 226
-	NotReady             Result = 600
-	IllegalAddress       Result = 700
-	LaunchTimeout        Result = 702
-	ContextDestroyed     Result = 709
-	Assert               Result = 710
-	HardwareStackError   Result = 714
-	IllegalInstruction   Result = 715
-	MisalignedAddress    Result = 716
-	InvalidAddressSpace  Result = 717
-	InvalidPC            Result = 718
-	LaunchFailed         Result = 719
-	TensorMemoryLeak     Result = 721
-	NotSupported         Result = 801
-	SystemNotReady       Result = 802
-	SystemDriverMismatch Result = 803
-	CompatNotSupported   Result = 804
-	GraphUpdateFailure   Result = 910
-	ExternalDevice       Result = 911
-	Unknown              Result = 999
+	codeInvalidValue         Result = 1
+	codeOutOfMemory          Result = 2
+	codeDeinitialized        Result = 4
+	codeStubLibrary          Result = 34
+	codeNeedsNewerDriver     Result = 36
+	codeDeviceUnavailable    Result = 46
+	codeNoDevice             Result = 100
+	codeNoBinaryForGPU       Result = 209
+	codeECCUncorrectable     Result = 214
+	codeNVLinkUncorrectable  Result = 220
+	codeUnsupportedPTX       Result = 222
+	codeContained            Result = 226
+	codeNotReady             Result = 600
+	codeIllegalAddress       Result = 700
+	codeLaunchTimeout        Result = 702
+	codeContextDestroyed     Result = 709
+	codeAssert               Result = 710
+	codeHardwareStackError   Result = 714
+	codeIllegalInstruction   Result = 715
+	codeMisalignedAddress    Result = 716
+	codeInvalidAddressSpace  Result = 717
+	codeInvalidPC            Result = 718
+	codeLaunchFailed         Result = 719
+	codeTensorMemoryLeak     Result = 721
+	codeNotSupported         Result = 801
+	codeSystemNotReady       Result = 802
+	codeSystemDriverMismatch Result = 803
+	codeCompatNotSupported   Result = 804
+	codeGraphUpdateFailure   Result = 910
+	codeExternalDevice       Result = 911
+	codeUnknown              Result = 999
 )
 
 // lost says whether the code is one after which the context is of no use.
 func (r Result) lost() bool {
 	switch r {
-	case Deinitialized, ECCUncorrectable, NVLinkUncorrectable, Contained, IllegalAddress, LaunchTimeout, ContextDestroyed,
-		Assert, HardwareStackError, IllegalInstruction, MisalignedAddress, InvalidAddressSpace, InvalidPC, LaunchFailed,
-		TensorMemoryLeak, ExternalDevice, Unknown:
+	case codeDeinitialized, codeECCUncorrectable, codeNVLinkUncorrectable, codeContained, codeIllegalAddress,
+		codeLaunchTimeout, codeContextDestroyed, codeAssert, codeHardwareStackError, codeIllegalInstruction,
+		codeMisalignedAddress, codeInvalidAddressSpace, codeInvalidPC, codeLaunchFailed, codeTensorMemoryLeak,
+		codeExternalDevice, codeUnknown:
 		return true
 	}
 	return false
@@ -73,8 +73,8 @@ func (r Result) lost() bool {
 // unsupported says whether the code is one that another machine or driver would not give.
 func (r Result) unsupported() bool {
 	switch r {
-	case StubLibrary, NeedsNewerDriver, DeviceUnavailable, NoDevice, NoBinaryForGPU, UnsupportedPTX, NotSupported,
-		SystemNotReady, SystemDriverMismatch, CompatNotSupported:
+	case codeStubLibrary, codeNeedsNewerDriver, codeDeviceUnavailable, codeNoDevice, codeNoBinaryForGPU,
+		codeUnsupportedPTX, codeNotSupported, codeSystemNotReady, codeSystemDriverMismatch, codeCompatNotSupported:
 		return true
 	}
 	return false
@@ -111,11 +111,11 @@ func (e *Error) Error() string {
 func (e *Error) Is(target error) bool {
 	switch target {
 	case ErrOutOfMemory:
-		return e.Code == OutOfMemory
+		return e.Code == codeOutOfMemory
 	case ErrLost:
 		return e.Code.lost()
 	case ErrGraphDiffers:
-		return e.Code == GraphUpdateFailure
+		return e.Code == codeGraphUpdateFailure
 	case errors.ErrUnsupported:
 		return e.Code.unsupported()
 	}

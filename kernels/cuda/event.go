@@ -100,7 +100,7 @@ func (e *Event) Done() (bool, error) {
 		return false, err
 	}
 	r := C.quire_cuEventQuery(e.context.table, e.handle)
-	if Result(r) == NotReady {
+	if Result(r) == codeNotReady {
 		return false, nil
 	}
 	err := e.settle(r)

@@ -90,7 +90,7 @@ func TestCaptureFails(t *testing.T) {
 	require.NoError(t, r.stream.BeginCapture())
 	require.ErrorContains(t, r.stream.Sync(), "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
 	require.NoError(t, r.stream.Launch(none, one, nil))
-	r.failing("cuLaunchKernelEx", InvalidValue, 0)
+	r.failing("cuLaunchKernelEx", codeInvalidValue, 0)
 	_, err := r.stream.EndCapture()
 	require.EqualError(t, err, `cuda: launching "none": CUDA_ERROR_INVALID_VALUE: invalid argument`)
 	r.failing("", 0, 0)

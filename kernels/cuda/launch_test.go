@@ -144,7 +144,7 @@ func TestLaunchFails(t *testing.T) {
 		}
 		require.NoError(t, r.stream.Launch(none, one, nil))
 	}
-	r.failing("cuLaunchKernelEx", InvalidValue, 3)
+	r.failing("cuLaunchKernelEx", codeInvalidValue, 3)
 	require.EqualError(t, r.stream.Sync(), `cuda: launching "add": CUDA_ERROR_INVALID_VALUE: invalid argument`)
 	require.Len(t, r.lines(), 3)
 	r.failing("", 0, 0)

@@ -12,7 +12,7 @@ import "unsafe"
 func (c *Context) Alloc(bytes int) (Ptr, error) {
 	var address C.CUdeviceptr
 	if r := C.quire_cuMemAlloc(c.table, &address, C.size_t(bytes)); r != 0 {
-		if free, _, err := c.Memory(); err == nil && Result(r) == OutOfMemory {
+		if free, _, err := c.Memory(); err == nil && Result(r) == codeOutOfMemory {
 			return 0, c.driver.fail(r, "allocating %d bytes on device %d, which has %d free", bytes, c.device, free)
 		}
 		return 0, c.driver.fail(r, "allocating %d bytes on device %d", bytes, c.device)

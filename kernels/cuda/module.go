@@ -111,7 +111,7 @@ func (m *Module) Function(name string) (*Function, error) {
 	for i := C.size_t(0); ; i++ {
 		var offset, bytes C.size_t
 		r := C.quire_cuFuncGetParamInfo(table, f.handle, i, &offset, &bytes)
-		if Result(r) == InvalidValue {
+		if Result(r) == codeInvalidValue {
 			return f, nil // one past the last parameter
 		}
 		if r != 0 {

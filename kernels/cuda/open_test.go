@@ -37,9 +37,9 @@ func TestOpenRefuses(t *testing.T) {
 		{name: "another library", library: without("cuDriverGetVersion"), want: []string{"no CUDA driver", "cuDriverGetVersion"}},
 		{name: "not a library", library: []byte("text"), want: []string{"opening the driver", "file too short"}},
 		{name: "no device", set: func(c *control) { c.devices = 0 }, want: []string{"starting driver", "CUDA_ERROR_NO_DEVICE"}},
-		{name: "driver and library of different versions", set: func(c *control) { c.failing("cuInit", SystemDriverMismatch, 0) },
+		{name: "driver and library of different versions", set: func(c *control) { c.failing("cuInit", codeSystemDriverMismatch, 0) },
 			want: []string{"starting driver", "code 803", "unknown to this driver"}},
-		{name: "version", set: func(c *control) { c.failing("cuDriverGetVersion", InvalidValue, 0) },
+		{name: "version", set: func(c *control) { c.failing("cuDriverGetVersion", codeInvalidValue, 0) },
 			want: []string{"reading the version", "CUDA_ERROR_INVALID_VALUE: invalid argument"}, other: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

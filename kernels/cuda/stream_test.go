@@ -5,6 +5,7 @@ package cuda
 import (
 	"bytes"
 	"errors"
+	"runtime"
 	"testing"
 	"time"
 
@@ -109,6 +110,40 @@ func TestEvents(t *testing.T) {
 	require.ErrorIs(t, other.Launch(r.function("none"), one, nil), ErrClosed)
 	_, err = other.EndCapture()
 	require.ErrorIs(t, err, ErrClosed)
+}
+
+// TestEventsHammer has one goroutine queue work while another waits for it, as those do that free memory or copy it away.
+func TestEventsHammer(t *testing.T) {
+	r := newRig(t)
+	none := r.function("none")
+	r.quiet = 1
+	spare, recorded, waited := make(chan *Event, 3), make(chan *Event, 3), make(chan error, 1)
+	for range cap(spare) {
+		spare <- r.event(EventOptions{})
+	}
+	go func() {
+		runtime.LockOSThread()
+		err := r.context.Use()
+		for e := range recorded {
+			_, queried := e.Done()
+			err = errors.Join(err, queried, e.Sync())
+			spare <- e
+		}
+		waited <- err
+	}()
+	for i := range 2000 {
+		e := <-spare
+		require.NoError(t, r.stream.Launch(none, one, nil))
+		require.NoError(t, r.stream.Record(e))
+		recorded <- e
+		if i%64 == 0 {
+			require.LessOrEqual(t, len(r.stream.Queued()), 1, "all have the same name")
+		}
+	}
+	close(recorded)
+	require.NoError(t, <-waited)
+	require.Empty(t, r.stream.Queued(), "every launch was waited for")
+	r.quiet = 0
 }
 
 func TestPages(t *testing.T) {

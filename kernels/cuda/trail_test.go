@@ -86,7 +86,7 @@ func TestErrorNamesWhatWasQueued(t *testing.T) {
 			require.NoError(t, r.stream.Launch(none, one, nil))
 			require.NoError(t, waited.Sync(), "what was recorded is done; what came after it may not be")
 
-			r.faulting("add", IllegalAddress)
+			r.faulting("add", codeIllegalAddress)
 			require.NoError(t, r.stream.Launch(add, one, make([]byte, 8)))
 			require.NoError(t, r.stream.Launch(none, one, nil))
 			require.NoError(t, r.stream.Record(event), "nobody knows yet")
