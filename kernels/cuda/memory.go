@@ -60,7 +60,8 @@ func (c *Context) FreeHost(host []byte) error {
 }
 
 // RegisterHost pins memory that somebody else made, such as a mapped file, until [Context.UnregisterHost]. It must lie
-// outside the Go heap and stay where it is until then. readOnly is for memory that the process itself may not write.
+// outside the Go heap and stay where it is until then. readOnly is for memory that the process itself may not write; where
+// the device cannot do that the error matches errors.ErrUnsupported.
 func (c *Context) RegisterHost(host []byte, readOnly bool) error {
 	flags := C.unsigned(hostPortable)
 	if readOnly {
