@@ -234,8 +234,19 @@ INLINE void add_group(vf acc[TILE_X][TILE_W], const element *x, int64_t x_step, 
 // ahead is the lines of W to ask for while those before are multiplied.
 struct ahead {
   const char *next, *end;
-  int64_t passes;  // over the block of W at work, for as many tiles of x
+  int64_t passes;  // over the block of W at work, for as many tiles of x: each asks for its part of the lines
+  int hurry;       // the block at work itself comes from memory: twice as many lines at a time, not in parts
 };
+
+enum { second_look = 16 << 10, third_look = 64 << 10 };
+
+// ask asks for a line, to the second-level cache. A processor that has much under way forgets such wishes, so those for the
+// lines before are said again: where they are in the cache it costs next to nothing.
+INLINE void ask(const char *line) {
+  __builtin_prefetch(line, 0, 2);
+  __builtin_prefetch(line - second_look, 0, 2);
+  __builtin_prefetch(line - third_look, 0, 2);
+}
 
 // matmul_tile computes the products of nx rows of a panel with nw rows of W: y[r·y_cols + o]. Where it reads several rows
 // of W at a time it asks for the lines ahead in the order of addresses: the processor's own prefetcher makes little of the
@@ -247,10 +258,10 @@ INLINE void matmul_tile(const struct matmul_args *a, const element *x, const cha
   UNROLL for (int r = 0; r < nx; r++) {
     UNROLL for (int o = 0; o < nw; o++) acc[r][o] = zero();
   }
-  int64_t i = 0, lines = nw > 1 ? (nw + ahead->passes - 1) / ahead->passes : 0;
+  int64_t i = 0, lines = nw == 1 ? 0 : ahead->hurry ? 2 * nw : (nw + ahead->passes - 1) / ahead->passes;
   const char *next = ahead->next, *end = ahead->end;
   for (; i + GROUP <= cols; i += GROUP) {
-    for (int64_t l = 0; l < lines && next < end; l++, next += 2 * GROUP) __builtin_prefetch(next, 0, 2);
+    for (int64_t l = 0; l < lines && next < end; l++, next += 2 * GROUP) ask(next);
     add_group(acc, x, x_step, w + 2 * i, w_stride, nx, nw);
     x += group_step;
   }
@@ -346,26 +357,47 @@ INLINE int64_t tile_rows(int64_t r, int64_t end, int64_t most) {
   return (end - r + tiles - 1) / tiles;
 }
 
+// block_at is where block u of W begins, and its end or that of its part.
+INLINE struct ahead block_at(const struct matmul_args *a, int64_t u) {
+  int64_t row = u % a->blocks * a->block_rows;
+  const struct matmul_part *p = a->parts;
+  for (; row >= p->rows; p++) row -= p->rows;
+  const char *begin = p->data + 2 * row * a->cols;
+  return (struct ahead){begin, begin + 2 * min64(a->block_rows, p->rows - row) * a->cols, 1, 0};
+}
+
+// matmul_block computes unit u. next is the unit that this thread does after it, or −1; cold says that nobody has asked for
+// this one's block of W.
+static void matmul_block(const struct matmul_args *a, int64_t u, int64_t next, int cold) {
+  int64_t most = max64(1, min64(TILE_X, TILE_BYTES / (a->cols * (int64_t)sizeof(element))));
+  int64_t row = u / a->blocks * a->chunk_rows, rows = min64(row + a->chunk_rows, a->rows);
+  int64_t first = u % a->blocks * a->block_rows, end = min64(first + a->block_rows, a->y_cols);
+  struct ahead ahead = block_at(a, cold || next < 0 ? u : next);
+  if (cold && next == u + 1) ahead.end += 2 * a->block_rows * a->cols;
+  if (!cold && next < 0) ahead.next = ahead.end;
+  ahead.passes = (rows - row + most - 1) / most;
+  ahead.hurry = cold;
+  int64_t start = 0;  // column of y where the part begins
+  for (const struct matmul_part *p = a->parts; p < a->parts + a->part_count; start += p++->rows) {
+    int64_t lo = max64(first - start, 0), last = min64(end - start, p->rows);
+    if (lo >= last) continue;
+    for (int64_t r = row, nx; r < rows; r += nx) {
+      nx = tile_rows(r, rows, most);
+      matmul_rows_of[nx](a, p, (const element *)a->x + panel_at(r, 0, a->x_stride),
+                         a->y + r * a->y_cols + start + lo, lo, last, &ahead);
+    }
+  }
+}
+
+// matmul_kernel takes its next units before it does the last one at hand, so that it can ask for their weights.
 static void matmul_kernel(void *args) {
   struct matmul_args *a = args;
-  int64_t most = max64(1, min64(TILE_X, TILE_BYTES / (a->cols * (int64_t)sizeof(element))));
-  for (int64_t u, hi; claim(&a->queue, &u, &hi);) {
-    for (; u < hi; u++) {
-      int64_t row = u / a->blocks * a->chunk_rows, rows = min64(row + a->chunk_rows, a->rows);
-      int64_t first = u % a->blocks * a->block_rows, end = min64(first + a->block_rows, a->y_cols);
-      int64_t start = 0;  // column of y where the part begins
-      for (const struct matmul_part *p = a->parts; p < a->parts + a->part_count; start += p++->rows) {
-        int64_t lo = max64(first - start, 0), last = min64(end - start, p->rows);
-        if (lo >= last) continue;
-        const char *part_end = p->data + 2 * p->rows * a->cols, *next = p->data + 2 * last * a->cols;
-        struct ahead ahead = {next, next, (rows - row + most - 1) / most};
-        if (u + 1 < hi) ahead.end = next + min64(2 * a->block_rows * a->cols, part_end - next);
-        for (int64_t r = row, nx; r < rows; r += nx) {
-          nx = tile_rows(r, rows, most);
-          matmul_rows_of[nx](a, p, (const element *)a->x + panel_at(r, 0, a->x_stride),
-                             a->y + r * a->y_cols + start + lo, lo, last, &ahead);
-        }
-      }
+  int64_t u, hi, next, next_hi;
+  int cold = 1;
+  for (int more = claim(&a->queue, &u, &hi); more; u = next, hi = next_hi) {
+    for (; u < hi; u++, cold = 0) {
+      if (u + 1 == hi) more = claim(&a->queue, &next, &next_hi);
+      matmul_block(a, u, u + 1 < hi ? u + 1 : more ? next : -1, cold);
     }
   }
 }
