@@ -132,6 +132,8 @@ func (c *cpu) matmul(w *Weight, y Buffer, rows int, add bool) error {
 		block = min(block, max(fetchRows, fetchBytes/(2*w.Cols)/fetchRows*fetchRows))
 	}
 	chunks, blocks := ceilDiv(rows, chunkRows), ceilDiv(w.Rows, block)
+	chunkRows = ceilDiv(ceilDiv(rows, chunks), tileRows) * tileRows // about the same in each
+	chunks = ceilDiv(rows, chunkRows)
 	a := &c.args.matmul
 	a.x, a.y, a.parts, a.partCount = c.panel.buffer.addr, y.addr, parts, int64(len(w.Parts))
 	a.rows, a.cols, a.xStride, a.yCols = int64(rows), int64(w.Cols), int64(stride), int64(w.Rows)
