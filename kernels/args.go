@@ -106,7 +106,9 @@ type attendArgs struct {
 	segments   unsafe.Pointer // WorkSegment
 	blocks     unsafe.Pointer // [blockCount] int32
 	kv         kvArgs
-	ropeLen    int64 // elements
+	rooms      unsafe.Pointer // attendRoom bytes for each thread
+	taken      int64          // rooms
+	ropeLen    int64          // elements
 	blockCount int64
 	qStride    int64 // elements
 	heads      int64
@@ -122,8 +124,11 @@ type attendTile struct {
 	segment, segments int32
 }
 
-// attendRows is the most rows of an attendTile. Together they read each key and value once.
-const attendRows = 8
+// attendRoom is the memory that a thread of attend has for itself, in bytes.
+const attendRoom = 512 << 10
+
+// attendRows is the most rows of an attendTile: together they read each key and value once, in one pass of 64 queries.
+func attendRows(group int) int { return max(1, 64/group) }
 
 // sampleArgs: unit u is chunk u mod chunks of row u / chunks; a chunk is chunkLen logits, the last one fewer.
 type sampleArgs struct {

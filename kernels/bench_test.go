@@ -65,9 +65,9 @@ func benchmarkProduct(b *testing.B, set string, threads, rows, cols, batch int) 
 // BenchmarkAttend is one layer of Qwen3-0.6B: decoding after so many tokens, and a whole prompt.
 func BenchmarkAttend(b *testing.B) {
 	for _, set := range kernelSets() {
-		for _, tokens := range []int{128, 1024} {
+		for _, tokens := range []int{512, 1024, 2048, 4096} {
 			for _, rows := range []int{1, tokens} {
-				if set.name == "go" && rows > 1 {
+				if rows > 1 && (set.name == "go" || tokens%1024 == 0 && tokens != 2048) {
 					continue
 				}
 				b.Run(fmt.Sprintf("set=%s/tokens=%d/rows=%d", set.name, tokens, rows), func(b *testing.B) {

@@ -15,7 +15,7 @@ type cpu struct {
 	panel  scratch // an operation's input, normalized or gated
 	hidden scratch // what lies between two products
 	lists  scratch // parts, tiles, chunks
-	rooms  scratch // of the threads that filter
+	rooms  scratch // of the threads that filter or attend
 }
 
 // sampleChunk is the number of logits that the sampler sums as one. It fixes the order of its sums.

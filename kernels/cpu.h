@@ -56,6 +56,9 @@ struct rotate_args {
   float eps, pad;
 };
 
+// attend_room is the memory that a thread has for itself, in bytes.
+enum { attend_room = 512 << 10 };
+
 struct attend_tile {
   int32_t row, rows, segment, segments;
 };
@@ -74,6 +77,8 @@ struct attend_args {
   const struct attend_segment *segments;
   const int32_t *blocks;
   struct kv_args kv;
+  char *rooms;
+  int64_t taken;
   int64_t rope_len, block_count, q_stride, heads, kv_heads, head_dim;
   float scale, pad;
 };

@@ -64,7 +64,12 @@ func (c *cpu) Attend(p *AttendParams) error {
 	if err != nil {
 		return err
 	}
+	rooms, err := c.rooms.get(c.memory, (c.pool.workers+1)*attendRoom)
+	if err != nil {
+		return err
+	}
 	a := &c.args.attend
+	a.rooms, a.taken = rooms, 0
 	a.q, a.out, a.positions, a.rope, a.tiles = p.Q.addr, p.Out.addr, p.Positions.addr, p.Rope.addr, tiles
 	a.segments, a.blocks, a.kv = p.Work.Segments.addr, p.Work.Blocks.addr, argsOf(&p.KV)
 	a.ropeLen, a.blockCount = int64(p.Rope.size/4), int64(p.Work.BlockCount)
@@ -111,7 +116,7 @@ func (c *checker) items(p *AttendParams) (tiles int) {
 			c.failf("Work.Items[%d] has segments %d to %d of %d", i, item.Segment, int(item.Segment)+int(item.Segments), p.Work.SegmentCount)
 			return 0
 		}
-		tiles += ceilDiv(int(item.Rows), attendRows)
+		tiles += ceilDiv(int(item.Rows), attendRows(p.Heads/p.KVHeads))
 	}
 	return tiles
 }
@@ -123,12 +128,13 @@ func (c *cpu) tiles(p *AttendParams, count int) (unsafe.Pointer, error) {
 		return nil, err
 	}
 	tiles := unsafe.Slice((*attendTile)(addr), count)
+	most := int32(attendRows(p.Heads / p.KVHeads))
 	for _, item := range p.Work.items() {
-		for row := int32(0); row < item.Rows; row += attendRows {
+		for row := int32(0); row < item.Rows; row += most {
 			count--
 			tiles[count] = attendTile{
 				row:      item.Row + row,
-				rows:     min(attendRows, item.Rows-row),
+				rows:     min(most, item.Rows-row),
 				segment:  item.Segment,
 				segments: item.Segments,
 			}

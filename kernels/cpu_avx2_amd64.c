@@ -15,7 +15,8 @@
 #define TILE_W 3
 #define TILE_BYTES (1 << 20)
 #define WIDTH(nx) ((nx) == 1 ? 1 : TILE_W)
-#define VALUES 2
+#define ATTEND_QUERIES 6  // 12 accumulators, 2 of keys or values and one of a query: 15 registers
+#define ATTEND_COLUMNS 2
 #define V static inline __attribute__((always_inline))
 
 typedef __m256 vf;
@@ -37,6 +38,12 @@ V vf round_even(vf v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _M
 V vf power2(vf n) {
   __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
   return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
+}
+
+V float highest(vf v) {
+  __m128 half = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  half = _mm_max_ps(half, _mm_permute_ps(half, 0x4e));
+  return _mm_cvtss_f32(_mm_max_ps(half, _mm_permute_ps(half, 0xb1)));
 }
 
 // halves is the sum of the two halves of a vector.
@@ -72,6 +79,23 @@ V void split(vf a, vf b, vf *e, vf *o) {
   __m256 lo = _mm256_permute2f128_ps(a, b, 0x20), hi = _mm256_permute2f128_ps(a, b, 0x31);
   *e = _mm256_shuffle_ps(lo, hi, 0x88);
   *o = _mm256_shuffle_ps(lo, hi, 0xdd);
+}
+
+// transpose turns pairs, then fours of lanes within the halves, then the halves.
+V void transpose(vf v[LANES]) {
+  __m256 t[LANES];
+  for (int i = 0; i < LANES; i += 4) {
+    __m256 ab = _mm256_unpacklo_ps(v[i], v[i + 1]), AB = _mm256_unpackhi_ps(v[i], v[i + 1]);
+    __m256 cd = _mm256_unpacklo_ps(v[i + 2], v[i + 3]), CD = _mm256_unpackhi_ps(v[i + 2], v[i + 3]);
+    t[i] = _mm256_shuffle_ps(ab, cd, 0x44);
+    t[i + 1] = _mm256_shuffle_ps(ab, cd, 0xee);
+    t[i + 2] = _mm256_shuffle_ps(AB, CD, 0x44);
+    t[i + 3] = _mm256_shuffle_ps(AB, CD, 0xee);
+  }
+  for (int i = 0; i < 4; i++) {
+    v[i] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x20);
+    v[i + 4] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x31);
+  }
 }
 
 #include "cpu_kernels.h"

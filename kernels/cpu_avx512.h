@@ -4,7 +4,8 @@
 #include <stdint.h>
 
 #define LANES 16
-#define VALUES 4
+#define ATTEND_QUERIES 6  // 24 accumulators, 4 of keys or values and one of a query: 29 registers
+#define ATTEND_COLUMNS 4
 #define V static inline __attribute__((always_inline))
 
 typedef __m512 vf;
@@ -26,6 +27,13 @@ V vf round_even(vf v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT
 V vf power2(vf n) {
   __m512i exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
   return _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23));
+}
+
+V float highest(vf v) {
+  v = _mm512_max_ps(v, _mm512_shuffle_f32x4(v, v, 0x4e));
+  v = _mm512_max_ps(v, _mm512_shuffle_f32x4(v, v, 0xb1));
+  v = _mm512_max_ps(v, _mm512_permute_ps(v, 0x4e));
+  return _mm512_cvtss_f32(_mm512_max_ps(v, _mm512_permute_ps(v, 0xb1)));
 }
 
 // quarters is the sum of the four quarters of a vector, the first and the third first.
@@ -61,4 +69,25 @@ V void split(vf a, vf b, vf *e, vf *o) {
   const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
   *e = _mm512_permutex2var_ps(a, evens, b);
   *o = _mm512_permutex2var_ps(a, _mm512_or_si512(evens, _mm512_set1_epi32(1)), b);
+}
+
+// transpose turns pairs, then fours of lanes within the quarters, then the quarters.
+V void transpose(vf v[LANES]) {
+  __m512 t[LANES];
+  for (int i = 0; i < LANES; i += 4) {
+    __m512 ab = _mm512_unpacklo_ps(v[i], v[i + 1]), AB = _mm512_unpackhi_ps(v[i], v[i + 1]);
+    __m512 cd = _mm512_unpacklo_ps(v[i + 2], v[i + 3]), CD = _mm512_unpackhi_ps(v[i + 2], v[i + 3]);
+    t[i] = _mm512_shuffle_ps(ab, cd, 0x44);
+    t[i + 1] = _mm512_shuffle_ps(ab, cd, 0xee);
+    t[i + 2] = _mm512_shuffle_ps(AB, CD, 0x44);
+    t[i + 3] = _mm512_shuffle_ps(AB, CD, 0xee);
+  }
+  for (int i = 0; i < 4; i++) {
+    __m512 ab = _mm512_shuffle_f32x4(t[i], t[i + 4], 0x88), AB = _mm512_shuffle_f32x4(t[i], t[i + 4], 0xdd);
+    __m512 cd = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0x88), CD = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0xdd);
+    v[i] = _mm512_shuffle_f32x4(ab, cd, 0x88);
+    v[i + 8] = _mm512_shuffle_f32x4(ab, cd, 0xdd);
+    v[i + 4] = _mm512_shuffle_f32x4(AB, CD, 0x88);
+    v[i + 12] = _mm512_shuffle_f32x4(AB, CD, 0xdd);
+  }
 }

@@ -6,6 +6,8 @@
 //   above(a, b) below(a, b) the larger, the smaller; b where either is NaN
 //   round_even power2(n)    nearest integer; 2^n for whole n in −126..127
 //   sum(v) sum4(p, a,b,c,d) of all lanes; four of them to p, with the same bits
+//   highest(v)              the largest of all lanes
+//   transpose(v)            of LANES vectors
 //   widen(p)                LANES bfloat16 at any address
 //   even(p) odd(p)          the even or odd ones of 2·LANES bfloat16 at any address: cheaper than widen
 //   split(a, b, &e, &o)     the even and odd elements of the 2·LANES floats a, b
@@ -13,20 +15,24 @@
 //   TILE_X TILE_W           rows of x and of W in matmul's register tile, at most
 //   TILE_BYTES              of x in a tile, at most
 //   WIDTH(nx)               rows of W that go with nx rows of x
+//   ATTEND_QUERIES, ATTEND_COLUMNS   queries and vectors of keys or values in attention's register tile
 //
 // and, in a set with DOTS, whose products take bfloat16 on both sides:
 //
 //   vh pairs(p)             2·LANES bfloat16 at any address
 //   dot(a, b, c)            c + the sum of each lane's pair of products
-//   narrow(p, a, b)         2·LANES float32 to p as bfloat16, to the nearest
+//   narrow(p, a, b)         2·LANES float32 to p as bfloat16, to the nearest; narrowed(a, b) in a register
+//   spread(p)               the pair of bfloat16 at any address to all lanes; first_of_pairs(v) takes the others for 0
+//   mesh(a, b, &lo, &hi)    pairs of an element of a and one of b; unmesh gives sums over lo and hi in their order
+//   power_of_2(x)           2^x, near enough for a bfloat16; 0 for −∞
 //
 // A panel is an operation's input as matmul wants it. With DOTS it is bfloat16, and eight rows lie together: of each group of
 // 2·LANES columns first that of one row, then of the next. Else it is float32, row by row, each group as its even elements,
 // then the odd ones, which is what even and odd give of W.
 //
 // Order of sums. An output of matmul is one vector accumulator that takes the groups of a panel in turn (without DOTS even,
-// then odd) and is summed at the end; so is a score of attend, over the head's elements. This is the same in every tile
-// size, so a row's bits do not depend on its neighbours. A product feeds a sum only inside madd wherever one value is computed by
+// then odd) and is summed at the end. An output or a score of attend is one lane that takes tokens or elements in turn. This
+// is the same in every tile size, so a row's bits do not depend on its neighbours. A product feeds a sum only inside madd wherever one value is computed by
 // several instances of a function, so that there is nothing for a compiler to contract in one and not in the other.
 //
 // matmul: y [rows, y_cols] = x [rows, cols] · Wᵀ, W [y_cols, cols] bfloat16 in parts. With few rows of x it is bound by the

@@ -11,7 +11,8 @@
 #define TILE_W 4
 #define TILE_BYTES (1 << 20)
 #define WIDTH(nx) ((nx) == 1 ? 1 : TILE_W)
-#define VALUES 2
+#define ATTEND_QUERIES 4
+#define ATTEND_COLUMNS 2
 #define V static inline __attribute__((always_inline))
 
 typedef float vf __attribute__((vector_size(16)));
@@ -53,6 +54,11 @@ V vf power2(vf n) {
 
 V float sum(vf v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 
+V float highest(vf v) {
+  v = above(v, (vf){v[2], v[3], v[0], v[1]});
+  return v[0] > v[1] ? v[0] : v[1];
+}
+
 V void sum4(float *p, vf a, vf b, vf c, vf d) {
   p[0] = sum(a);
   p[1] = sum(b);
@@ -81,6 +87,11 @@ V vf widen(const char *p) {
 V void split(vf a, vf b, vf *e, vf *o) {
   *e = (vf){a[0], a[2], b[0], b[2]};
   *o = (vf){a[1], a[3], b[1], b[3]};
+}
+
+V void transpose(vf v[LANES]) {
+  vf a = v[0], b = v[1], c = v[2], d = v[3];
+  for (int i = 0; i < LANES; i++) v[i] = (vf){a[i], b[i], c[i], d[i]};
 }
 
 #include "cpu_kernels.h"

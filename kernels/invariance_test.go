@@ -193,7 +193,7 @@ func (r *rig) attendInvariant(g geometry) invariant {
 // private rest: tiles begin at the same positions, so the bits are the same.
 func TestStandardAndSharedPrefixAgree(t *testing.T) {
 	eachSet(t, func(t *testing.T, set string) {
-		for _, prefix := range []int32{16, 48, 64} {
+		for _, prefix := range []int32{16, 48, 64, 80} {
 			t.Run(fmt.Sprintf("prefix=%d", prefix), func(t *testing.T) {
 				r := newRig(t, set, 2)
 				g := geometry{kvHeads: 2, group: 3, headDim: 72, blockTokens: 16}

@@ -61,6 +61,8 @@ var (
 	_ = same[unsafe.Sizeof(WorkSegment{})-C.sizeof_struct_attend_segment]
 	_ = same[unsafe.Sizeof(attendArgs{})-C.sizeof_struct_attend_args]
 	_ = same[unsafe.Offsetof(attendArgs{}.kv)-unsafe.Offsetof(C.struct_attend_args{}.kv)]
+	_ = same[unsafe.Offsetof(attendArgs{}.rooms)-unsafe.Offsetof(C.struct_attend_args{}.rooms)]
+	_ = same[attendRoom-C.attend_room]
 	_ = same[unsafe.Offsetof(attendArgs{}.scale)-unsafe.Offsetof(C.struct_attend_args{}.scale)]
 	_ = same[unsafe.Sizeof(SampleRow{})-C.sizeof_struct_sample_row]
 	_ = same[unsafe.Sizeof(chunkMax{})-C.sizeof_struct_chunk_max]

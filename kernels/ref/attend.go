@@ -94,7 +94,7 @@ func Attend(out, q []float32, c *Cache, head, pos int, segments []Segment, block
 	}
 	for i := range out {
 		out[i] = 0
-		if sum > 0 {
+		if sum != 0 { // NaN too
 			out[i] = float32(acc[i] / sum)
 		}
 	}
