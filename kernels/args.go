@@ -74,6 +74,7 @@ type kvArgs struct {
 	blockStride int64
 	vOffset     int64
 	tokenStride int64
+	headStride  int64
 	blockTokens int64
 	float32s    int64 // 1: elements are float32, else bfloat16
 }

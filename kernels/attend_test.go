@@ -15,10 +15,11 @@ import (
 type geometry struct {
 	kvHeads, group, headDim, blockTokens int
 	kv                                   KVType
+	apart                                bool // each head's tokens lie together
 }
 
 func (g geometry) String() string {
-	return fmt.Sprintf("kvheads=%d/group=%d/dim=%d/block=%d/kv=%v", g.kvHeads, g.group, g.headDim, g.blockTokens, g.kv)
+	return fmt.Sprintf("kvheads=%d/group=%d/dim=%d/block=%d/kv=%v/apart=%v", g.kvHeads, g.group, g.headDim, g.blockTokens, g.kv, g.apart)
 }
 
 // geometries has every head size that is a multiple of 8 up to 256, and every group size up to 8.
@@ -31,10 +32,14 @@ func geometries() []geometry {
 			headDim:     8 * i,
 			blockTokens: 16 << (i % 3),
 			kv:          KVType(i % 2),
+			apart:       i%4 > 1,
 		})
 	}
 	return append(all,
-		geometry{kvHeads: 8, group: 2, headDim: 128, blockTokens: 16},
+		geometry{kvHeads: 8, group: 2, headDim: 128, blockTokens: 16, apart: true},
+		geometry{kvHeads: 2, group: 4, headDim: 96, blockTokens: 16},
+		geometry{kvHeads: 2, group: 3, headDim: 64, blockTokens: 32, kv: KVF32},
+		geometry{kvHeads: 2, group: 1, headDim: 128, blockTokens: 16},
 		geometry{kvHeads: 2, group: 8, headDim: 64, blockTokens: 16, kv: KVF32},
 		geometry{kvHeads: 1, group: 12, headDim: 64, blockTokens: 32},
 	)
@@ -43,11 +48,17 @@ func geometries() []geometry {
 // cache is random keys and values in a layout with gaps: values lie apart, tokens and blocks are padded.
 func (r *rig) cache(g geometry, blocks int) KVLayout {
 	size := g.kv.Bytes()
-	token := g.kvHeads * g.headDim * size
 	l := KVLayout{BlockTokens: g.blockTokens, Type: g.kv}
-	l.VOffset = token + 2*size
-	l.TokenStride = l.VOffset + token + 6*size
-	l.BlockStride = l.TokenStride*g.blockTokens + 10*size
+	if row := g.headDim * size; g.apart {
+		l.TokenStride = row + 4*size
+		l.HeadStride = l.TokenStride*g.blockTokens + 8*size
+		l.VOffset = l.HeadStride*g.kvHeads + 2*size
+		l.BlockStride = 2*l.VOffset + 10*size
+	} else {
+		l.VOffset = row*g.kvHeads + 2*size
+		l.TokenStride = l.VOffset + row*g.kvHeads + 6*size
+		l.BlockStride = l.TokenStride*g.blockTokens + 10*size
+	}
 	bytes := blocks * l.BlockStride
 	if g.kv == KVF32 {
 		l.Base = r.floats(bytes / 4)
@@ -75,8 +86,8 @@ func (r *rig) ropeTable(positions, headDim int, factor float64) Buffer {
 }
 
 // refCache is the layout for package ref.
-func refCache(l *KVLayout) *ref.Cache {
-	a := argsOf(l)
+func refCache(l *KVLayout, headDim int) *ref.Cache {
+	a := argsOf(l, headDim)
 	c := a.cache()
 	return &c
 }
@@ -106,7 +117,7 @@ func TestQKNormRopeWrite(t *testing.T) {
 				want := p.KV
 				want.Base = write(r, p.KV.Base.bytes())
 				for row := range rows {
-					wantRotate(p, refCache(&want), wantQKV[row*width:][:width], int(places[row]), int(slots[row]))
+					wantRotate(p, refCache(&want, g.headDim), wantQKV[row*width:][:width], int(places[row]), int(slots[row]))
 				}
 				r.do(func(o Ops) error { return o.QKNormRopeWrite(p) })
 				for row := range rows { // keys in QKV are scratch
@@ -140,20 +151,20 @@ func wantRotate(p *QKNormRopeWriteParams, c *ref.Cache, row []float32, position,
 // requireCache demands that two caches hold nearly the same, and exactly the same between the tokens.
 func requireCache(t *testing.T, got, want *KVLayout, blocks int, g geometry) {
 	t.Helper()
-	token := g.kvHeads * g.headDim * g.kv.Bytes()
+	row, heads := g.headDim*g.kv.Bytes(), got.headStride(g.headDim)
 	a, b := slices.Clone(got.Base.bytes()), slices.Clone(want.Base.bytes())
 	for block := range blocks {
 		for tok := range g.blockTokens {
-			for _, off := range []int{0, got.VOffset} {
-				at := block*got.BlockStride + tok*got.TokenStride + off
-				x, y := numbers(g.kv, a[at:][:token]), numbers(g.kv, b[at:][:token])
+			for i := range 2 * g.kvHeads {
+				at := block*got.BlockStride + tok*got.TokenStride + i/2*heads + i%2*got.VOffset
+				x, y := numbers(g.kv, a[at:][:row]), numbers(g.kv, b[at:][:row])
 				if g.kv == KVF32 {
 					requireClose(t, "rotate", x, y)
 				} else {
 					requireClose(t, "bfloat16", x, y)
 				}
-				clear(a[at:][:token])
-				clear(b[at:][:token])
+				clear(a[at:][:row])
+				clear(b[at:][:row])
 			}
 		}
 	}
@@ -268,7 +279,7 @@ func wantAttend(p *AttendParams) []float32 {
 		}
 		for r := int(item.Row); r < int(item.Row+item.Rows); r++ {
 			for h := range p.Heads {
-				ref.Attend(want[(r*p.Heads+h)*d:][:d], p.Q.float32s()[r*p.QStride+h*d:][:d], refCache(&p.KV), h*p.KVHeads/p.Heads,
+				ref.Attend(want[(r*p.Heads+h)*d:][:d], p.Q.float32s()[r*p.QStride+h*d:][:d], refCache(&p.KV, d), h*p.KVHeads/p.Heads,
 					int(p.Positions.int32s()[r]), segments, p.Work.Blocks.int32s(), p.Rope.float32s(), p.Scale)
 			}
 		}
@@ -336,7 +347,7 @@ func TestAttendUnseen(t *testing.T) {
 					nan := slices.Repeat([]float32{float32(math.NaN())}, g.headDim)
 					for h := range g.kvHeads {
 						slot := int(p.Work.Blocks.int32s()[token/16])*16 + int(token%16)
-						refCache(&p.KV).Store(nan, nan, slot, h)
+						refCache(&p.KV, g.headDim).Store(nan, nan, slot, h)
 					}
 					r.do(func(o Ops) error { return o.Attend(p) })
 					seen := int(token) - (tokens - rows) // first row that sees it

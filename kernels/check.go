@@ -119,24 +119,33 @@ func (c *checker) kv(l *KVLayout, kvHeads, headDim int) (blocks int) {
 		return 0
 	}
 	size := l.Type.Bytes()
-	token := kvHeads * headDim * size
+	row, heads := headDim*size, l.headStride(headDim)
+	token := (kvHeads-1)*heads + row // from the first byte of a token's keys to the last
+	apart := heads > l.TokenStride   // each head's tokens lie together
+	if apart {
+		token = row
+	}
 	switch {
 	case l.Type > KVF32:
 		c.failf("KV.Type is %d", l.Type)
 	case l.BlockTokens <= 0 || l.BlockTokens > 1<<16:
 		c.failf("KV.BlockTokens is %d", l.BlockTokens)
+	case heads < row || heads > maxBytes>>20:
+		c.failf("KV.HeadStride is %d bytes, a head's key has %d", heads, row)
 	case l.TokenStride < token || l.TokenStride > maxBytes>>20:
 		c.failf("KV.TokenStride is %d bytes, a token's keys have %d", l.TokenStride, token)
 	case l.VOffset < token || l.VOffset > maxBytes>>20:
 		c.failf("KV.VOffset is %d bytes, a token's keys have %d", l.VOffset, token)
-	case l.BlockStride <= 0 || (l.BlockStride|l.TokenStride|l.VOffset|int(uintptr(l.Base.addr)))%size != 0:
-		c.failf("KV strides are %d, %d and %d bytes for elements of %d", l.BlockStride, l.TokenStride, l.VOffset, size)
+	case apart && heads < (l.BlockTokens-1)*l.TokenStride+row:
+		c.failf("KV.HeadStride is %d bytes, a head's keys in a block have %d", heads, (l.BlockTokens-1)*l.TokenStride+row)
+	case l.BlockStride <= 0 || (l.BlockStride|l.TokenStride|heads|l.VOffset|int(uintptr(l.Base.addr)))%size != 0:
+		c.failf("KV strides are %d, %d, %d and %d bytes for elements of %d", l.BlockStride, l.TokenStride, heads, l.VOffset, size)
 	}
 	if c.err != nil {
 		return 0
 	}
 	// The last byte of a block's last value.
-	end := (l.BlockTokens-1)*l.TokenStride + l.VOffset + token
+	end := (l.BlockTokens-1)*l.TokenStride + l.VOffset + (kvHeads-1)*heads + row
 	if l.Base.size < end {
 		c.failf("KV.Base has %d bytes, a block takes %d", l.Base.size, end)
 		return 0

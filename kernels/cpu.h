@@ -42,7 +42,7 @@ struct matmul_args {
 
 struct kv_args {
   char *base;
-  int64_t bytes, block_stride, v_offset, token_stride, block_tokens, float32s;
+  int64_t bytes, block_stride, v_offset, token_stride, head_stride, block_tokens, float32s;
 };
 
 struct rotate_args {

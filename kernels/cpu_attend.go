@@ -19,20 +19,21 @@ func (c *cpu) QKNormRopeWrite(p *QKNormRopeWriteParams) error {
 	}
 	a := &c.args.rotate
 	a.qkv, a.qNorm, a.kNorm, a.rope = p.QKV.addr, p.QNorm.addr, p.KNorm.addr, p.Rope.addr
-	a.positions, a.slots, a.kv, a.eps = p.Positions.addr, p.Slots.addr, argsOf(&p.KV), p.Eps
+	a.positions, a.slots, a.kv, a.eps = p.Positions.addr, p.Slots.addr, argsOf(&p.KV, p.HeadDim), p.Eps
 	a.heads, a.kvHeads, a.headDim = int64(p.Heads), int64(p.KVHeads), int64(p.HeadDim)
 	c.pool.run(c.set.rotate, &a.queue, p.Rows, grainOf((p.Heads+2*p.KVHeads)*p.HeadDim))
 	return nil
 }
 
 // argsOf is a layout as the kernels read it.
-func argsOf(l *KVLayout) kvArgs {
+func argsOf(l *KVLayout, headDim int) kvArgs {
 	a := kvArgs{
 		base:        l.Base.addr,
 		bytes:       int64(l.Base.size),
 		blockStride: int64(l.BlockStride),
 		vOffset:     int64(l.VOffset),
 		tokenStride: int64(l.TokenStride),
+		headStride:  int64(l.headStride(headDim)),
 		blockTokens: int64(l.BlockTokens),
 	}
 	if l.Type == KVF32 {
@@ -71,7 +72,7 @@ func (c *cpu) Attend(p *AttendParams) error {
 	a := &c.args.attend
 	a.rooms, a.taken = rooms, 0
 	a.q, a.out, a.positions, a.rope, a.tiles = p.Q.addr, p.Out.addr, p.Positions.addr, p.Rope.addr, tiles
-	a.segments, a.blocks, a.kv = p.Work.Segments.addr, p.Work.Blocks.addr, argsOf(&p.KV)
+	a.segments, a.blocks, a.kv = p.Work.Segments.addr, p.Work.Blocks.addr, argsOf(&p.KV, p.HeadDim)
 	a.ropeLen, a.blockCount = int64(p.Rope.size/4), int64(p.Work.BlockCount)
 	a.qStride, a.heads, a.kvHeads, a.headDim = int64(p.QStride), int64(p.Heads), int64(p.KVHeads), int64(p.HeadDim)
 	a.scale = p.Scale

@@ -15,18 +15,26 @@
 // with DOTS a pair of bfloat16: of neighbours in a head for keys, of neighbouring tokens for values. A row adds exactly the
 // values that it sees: NaN among those after it cannot reach it.
 //
-// Bounds. Decoding is bound by the memory that holds keys and values: a tile's rows are prefetched while the one before
-// is packed. Prefill is bound by multiply-adds.
+// Bounds. Prefill is bound by multiply-adds. Decoding is bound by the memory that holds keys and values: a tile's rows are
+// asked for, to the second-level cache, while the one before is computed, and the few queries of one row read them where
+// they lie. On one core of Zen 4 that reads 32 GB/s, head size 128, a group of two, 4,096 tokens:
+//
+//   packed as for prefill                  12.5 GB/s
+//   read where they lie                    17   GB/s   the heads of a token together
+//   and each head's tokens together        19   GB/s
+//   asked for in the first-level cache     10   GB/s
 
-enum { max_head_dim = 256, key_tile = 64, max_queries = 64 };
+enum { max_head_dim = 256, key_tile = 64, max_queries = 64, few_queries = 4 };
 
 #ifdef DOTS
 enum { word_elements = 2 };
 typedef vh words;  // LANES of them
 
 INLINE words load_words(const char *p) { return pairs(p); }
+INLINE words keep_words(words v) { return keep_pairs(v); }
 INLINE void store_words(char *p, words v) { store((float *)p, (vf)v); }
 INLINE void transpose_words(words v[LANES]) { transpose((vf *)v); }
+INLINE void turn_four_words(words v[4]) { turn_fours((vf *)v); }
 INLINE vf weigh(vf x) { return power_of_2(x); }
 static const float score_unit = 1.44269504088896341f;  // scores are logarithms to the base of 2
 #else
@@ -34,8 +42,10 @@ enum { word_elements = 1 };
 typedef vf words;
 
 INLINE words load_words(const char *p) { return load((const float *)p); }
+INLINE words keep_words(words v) { return keep(v); }
 INLINE void store_words(char *p, words v) { store((float *)p, v); }
 INLINE void transpose_words(words v[LANES]) { transpose(v); }
+INLINE void turn_four_words(words v[4]) { turn_fours(v); }
 INLINE words spread(const char *p) {
   float x;
   memcpy(&x, p, sizeof x);
@@ -53,7 +63,8 @@ struct walk {
   float score[max_queries][key_tile];
   float total[max_queries][LANES];  // of the weights, by lanes
   float acc[max_queries * max_head_dim];
-  element q[max_queries * max_head_dim];
+  element q[max_queries * max_head_dim];  // its words in order of parts
+  char pattern[few_queries * max_head_dim / word_elements * 16];  // [query][vector of words][4] vectors; see score_few
   char key[max_head_dim / word_elements * key_tile * 4];    // [word of a head][key]
   char value[key_tile / word_elements * max_head_dim * 4];  // [word of tokens][stride]
 #ifdef DOTS
@@ -75,16 +86,16 @@ INLINE const element *weights(const struct walk *w, int64_t k) {
 #endif
 }
 
-// fetch is the elements of a key or value from i on, as many as a vector of words takes, with zeros after the end.
-INLINE words fetch(const char *row, int64_t i, int64_t dim, const int float32s) {
+// fetch is the next elements of a key or value, as many as a vector of words takes, with zeros where fewer are left.
+INLINE words fetch(const char *at, int64_t left, const int float32s) {
 #ifdef DOTS
-  if (float32s) return narrowed(load_at((const float *)row, i, dim), load_at((const float *)row, i + LANES, dim));
-  if (i + vector_elements <= dim) return pairs(row + 2 * i);
+  if (float32s) return narrowed(load_at((const float *)at, 0, left), load_at((const float *)at, LANES, left));
+  if (left >= vector_elements) return pairs(at);
   char part[2 * vector_elements] = {0};
-  memcpy(part, row + 2 * i, 2 * (dim - i));
+  memcpy(part, at, 2 * left);
   return pairs(part);
 #else
-  return float32s ? load_at((const float *)row, i, dim) : widen_at(row, i, dim);
+  return float32s ? load_at((const float *)at, 0, left) : widen_at(at, 0, left);
 #endif
 }
 
@@ -107,21 +118,23 @@ static void turn_queries(const struct attend_args *a, struct walk *w, const floa
       memcpy(q, queries[k], w->dim * sizeof(float));
     }
     for (int64_t i = 0; i < w->dim; i++) q[i] *= a->scale * score_unit;
-    for (int64_t i = 0; i < w->stride; i += vector_elements) {
-      store_words((char *)(w->q + k * w->stride + i), fetch((const char *)q, i, w->stride, 1));
+    char *out = (char *)(w->q + k * w->stride), *pattern = w->pattern + k * w->stride / word_elements * 16;
+    for (int64_t i = 0, n = w->stride / vector_elements; i < n; i++) {
+      char part[4 * LANES];
+      store_words(part, fetch((const char *)(q + i * vector_elements), vector_elements, 1));
+      for (int64_t b = 0; b < PARTS; b++) {
+        memcpy(out + (b * n + i) * 16, part + b * 16, 16);
+        if (w->queries > few_queries) continue;
+        for (int j = 0; j < 16; j++) memcpy(pattern + (i * 4 + j / 4) * LANES * 4 + b * 16 + j % 4 * 4, part + b * 16 + j / 4 * 4, 4);
+      }
     }
   }
 }
 
-// add_block adds to nq rows of nv vectors at out the products of so many words: rows of the left side that are left_stride
-// bytes apart, with rows of the right side that are right_stride bytes apart. With half, the last word counts for its
-// first element only.
-INLINE void add_block(float *out, int64_t out_stride, const char *left, int64_t left_stride, const char *right,
-                      int64_t right_stride, int64_t count, int half, const int nq, const int nv) {
-  vf acc[ATTEND_QUERIES][ATTEND_COLUMNS];
-  UNROLL for (int m = 0; m < nq; m++) {
-    UNROLL for (int t = 0; t < nv; t++) acc[m][t] = load(out + m * out_stride + t * LANES);
-  }
+// add_words adds to nq rows of nv vectors the products of so many words: rows of the left side that are left_stride bytes
+// apart, with rows of the right side that are right_stride bytes apart.
+INLINE void add_words(vf acc[ATTEND_QUERIES][ATTEND_COLUMNS], const char *left, int64_t left_stride, const char *right,
+                      int64_t right_stride, int64_t count, const int nq, const int nv) {
   for (int64_t i = 0; i < count; i++) {
     words b[ATTEND_COLUMNS];
     UNROLL for (int t = 0; t < nv; t++) b[t] = load_words(right + i * right_stride + t * LANES * 4);
@@ -130,6 +143,35 @@ INLINE void add_block(float *out, int64_t out_stride, const char *left, int64_t 
       UNROLL for (int t = 0; t < nv; t++) acc[m][t] = dot(x, b[t], acc[m][t]);
     }
   }
+}
+
+// score_block sets scores: the words of the left side come in PARTS of count, whose sums are added in order.
+INLINE void score_block(float *out, int64_t out_stride, const char *left, int64_t left_stride, const char *right,
+                        int64_t right_stride, int64_t count, int half, const int nq, const int nv) {
+  UNROLL for (int b = 0; b < PARTS; b++) {
+    vf acc[ATTEND_QUERIES][ATTEND_COLUMNS];
+    UNROLL for (int m = 0; m < nq; m++) {
+      UNROLL for (int t = 0; t < nv; t++) acc[m][t] = zero();
+    }
+    add_words(acc, left + b * count * 4, left_stride, right + b * count * right_stride, right_stride, count, nq, nv);
+    UNROLL for (int m = 0; m < nq; m++) {
+      UNROLL for (int t = 0; t < nv; t++) {
+        float *s = out + m * out_stride + t * LANES;
+        if (b) acc[m][t] = load(s) + acc[m][t];
+        store(s, acc[m][t]);
+      }
+    }
+  }
+}
+
+// add_block adds weighted values to outputs. With half, one word more counts for its first element only.
+INLINE void add_block(float *out, int64_t out_stride, const char *left, int64_t left_stride, const char *right,
+                      int64_t right_stride, int64_t count, int half, const int nq, const int nv) {
+  vf acc[ATTEND_QUERIES][ATTEND_COLUMNS];
+  UNROLL for (int m = 0; m < nq; m++) {
+    UNROLL for (int t = 0; t < nv; t++) acc[m][t] = load(out + m * out_stride + t * LANES);
+  }
+  add_words(acc, left, left_stride, right, right_stride, count, nq, nv);
 #ifdef DOTS
   if (half) {
     UNROLL for (int t = 0; t < nv; t++) {
@@ -145,58 +187,66 @@ INLINE void add_block(float *out, int64_t out_stride, const char *left, int64_t 
 
 typedef void block_function(float *, int64_t, const char *, int64_t, const char *, int64_t, int64_t, int);
 
-#define ADD_BLOCK(nq, name, nv)                                                                                 \
-  static void add_##name##_##nq(float *out, int64_t out_stride, const char *left, int64_t left_stride,         \
-                                const char *right, int64_t right_stride, int64_t count, int half) {            \
-    add_block(out, out_stride, left, left_stride, right, right_stride, count, half, nq, nv);                   \
+#define BLOCK(block, nq, name, nv)                                                                        \
+  static void block##_##name##_##nq(float *out, int64_t out_stride, const char *left, int64_t left_stride, \
+                                    const char *right, int64_t right_stride, int64_t count, int half) {    \
+    block(out, out_stride, left, left_stride, right, right_stride, count, half, nq, nv);                   \
   }
-#define ADD_BLOCKS(nq) ADD_BLOCK(nq, one, 1) ADD_BLOCK(nq, all, ATTEND_COLUMNS)
+#define BLOCKS(nq)                            \
+  BLOCK(score_block, nq, one, 1)              \
+  BLOCK(score_block, nq, all, ATTEND_COLUMNS) \
+  BLOCK(add_block, nq, one, 1)                \
+  BLOCK(add_block, nq, all, ATTEND_COLUMNS)
+#define BLOCK_NAMES(nq) \
+  { score_block_one_##nq, score_block_all_##nq, add_block_one_##nq, add_block_all_##nq }
 
-ADD_BLOCKS(1)
-ADD_BLOCKS(2)
-ADD_BLOCKS(3)
-ADD_BLOCKS(4)
+BLOCKS(1)
+BLOCKS(2)
+BLOCKS(3)
+BLOCKS(4)
 #if ATTEND_QUERIES > 4
-ADD_BLOCKS(5)
-ADD_BLOCKS(6)
+BLOCKS(5)
+BLOCKS(6)
 #endif
 
-// add_blocks[n] are add_block for n rows, of one vector and of ATTEND_COLUMNS.
-static block_function *const add_blocks[ATTEND_QUERIES + 1][2] = {
-    {0},
-    {add_one_1, add_all_1},
-    {add_one_2, add_all_2},
-    {add_one_3, add_all_3},
-    {add_one_4, add_all_4},
+// blocks[n] is the two blocks for n queries, each of one vector and of ATTEND_COLUMNS.
+static block_function *const blocks[ATTEND_QUERIES + 1][4] = {
+    {0}, BLOCK_NAMES(1), BLOCK_NAMES(2), BLOCK_NAMES(3), BLOCK_NAMES(4),
 #if ATTEND_QUERIES > 4
-    {add_one_5, add_all_5},
-    {add_one_6, add_all_6},
+    BLOCK_NAMES(5), BLOCK_NAMES(6),
 #endif
 };
 
-// add_rows is add_block over so many vectors.
-INLINE void add_rows(float *out, int64_t out_stride, const element *left, int64_t left_stride, const char *right,
-                     int64_t right_vectors, int64_t count, int half, int64_t rows, int64_t vectors) {
+// run_block is a block over so many vectors.
+INLINE void run_block(const int add, float *out, int64_t out_stride, const element *left, int64_t left_stride,
+                      const char *right, int64_t right_vectors, int64_t count, int half, int64_t rows, int64_t vectors) {
   for (int64_t t = 0, n; t < vectors; t += n) {
     n = t + ATTEND_COLUMNS <= vectors ? ATTEND_COLUMNS : 1;
-    add_blocks[rows][n > 1](out + t * LANES, out_stride, (const char *)left, left_stride * sizeof(element),
-                            right + t * LANES * 4, right_vectors * LANES * 4, count, half);
+    blocks[rows][2 * add + (n > 1)](out + t * LANES, out_stride, (const char *)left, left_stride * sizeof(element),
+                                    right + t * LANES * 4, right_vectors * LANES * 4, count, half);
   }
+}
+
+// ask asks for bytes that are wanted soon, to the second-level cache: more may be under way than to the first.
+INLINE void ask(const char *p, const int bytes) {
+  for (int i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
 }
 
 // pack_keys transposes a tile's keys, and asks for those of the next one.
 INLINE void pack_keys(struct walk *w, const char *const *rows, const char *const *next, int64_t count,
-                      const int float32s) {
+                      const int float32s, const int whole) {
+  const int bytes = float32s ? 4 : 2;
   for (int64_t j = 0; j < count; j += LANES) {
     for (int64_t i = 0; i < w->dim; i += vector_elements) {
       words v[LANES];
       UNROLL for (int t = 0; t < LANES; t++) {
-        v[t] = fetch(rows[j + t], i, w->dim, float32s);
-        __builtin_prefetch(next[j + t] + i * (float32s ? 4 : 2), 0, 2);
+        v[t] = fetch(rows[j + t] + i * bytes, whole ? vector_elements : w->dim - i, float32s);
+        ask(next[j + t] + i * bytes, 1);
       }
       transpose_words(v);
       UNROLL for (int t = 0; t < LANES; t++) {
-        store_words(w->key + ((i / word_elements + t) * key_tile + j) * 4, v[t]);
+        int64_t word = (t / 4 * w->stride / vector_elements + i / vector_elements) * 4 + t % 4;  // in order of parts
+        store_words(w->key + (word * key_tile + j) * 4, v[t]);
       }
     }
   }
@@ -204,21 +254,20 @@ INLINE void pack_keys(struct walk *w, const char *const *rows, const char *const
 
 // pack_values does so with values: as float32, or in pairs of tokens.
 INLINE void pack_values(struct walk *w, const char *const *rows, const char *const *next, int64_t v_offset, int64_t count,
-                        const int float32s) {
+                        const int float32s, const int whole) {
+  const int bytes = float32s ? 4 : 2;
   for (int64_t j = 0; j < count; j += word_elements) {
     char *out = w->value + j / word_elements * w->stride * 4;
     for (int64_t i = 0; i < w->dim; i += vector_elements) {
+      int64_t at = v_offset + i * bytes, left = whole ? vector_elements : w->dim - i;
+      words v[2] = {fetch(rows[j] + at, left, float32s)};
+      ask(next[j] + at, 1);
 #ifdef DOTS
-      vh lo, hi;
-      __builtin_prefetch(next[j] + v_offset + i * (float32s ? 4 : 2), 0, 2);
-      __builtin_prefetch(next[j + 1] + v_offset + i * (float32s ? 4 : 2), 0, 2);
-      mesh(fetch(rows[j] + v_offset, i, w->dim, float32s), fetch(rows[j + 1] + v_offset, i, w->dim, float32s), &lo, &hi);
-      store_words(out + 4 * i, lo);
-      store_words(out + 4 * (i + LANES), hi);
-#else
-      __builtin_prefetch(next[j] + v_offset + i * (float32s ? 4 : 2), 0, 2);
-      store_words(out + 4 * i, fetch(rows[j] + v_offset, i, w->dim, float32s));
+      v[1] = fetch(rows[j + 1] + at, left, float32s);
+      ask(next[j + 1] + at, 1);
+      mesh(v[0], v[1], &v[0], &v[1]);
 #endif
+      UNROLL for (int o = 0; o < word_elements; o++) store_words(out + 4 * (i + o * LANES), v[o]);
     }
   }
 }
@@ -267,9 +316,8 @@ static void attend_keys(struct walk *w, int64_t pos, int64_t count) {
     n = min64(ATTEND_QUERIES, w->queries - k);
     int64_t most = 0;
     for (int64_t m = k; m < k + n; m++) most = max64(most, seen(w, m, pos, count));
-    for (int64_t m = k; m < k + n; m++) memset(w->score[m], 0, sizeof w->score[m]);
-    add_rows(w->score[k], key_tile, w->q + k * w->stride, w->stride, w->key, key_tile / LANES, w->dim / word_elements, 0, n,
-             (most + LANES - 1) / LANES);
+    run_block(0, w->score[k], key_tile, w->q + k * w->stride, w->stride, w->key, key_tile / LANES,
+              w->stride / word_elements / PARTS, 0, n, (most + LANES - 1) / LANES);
   }
   for (int64_t k = 0; k < w->queries; k++) {
     int64_t n = seen(w, k, pos, count);
@@ -279,10 +327,113 @@ static void attend_keys(struct walk *w, int64_t pos, int64_t count) {
     // Queries that see the same tokens add them together. At the tile that holds their own rows they do not.
     int64_t n = seen(w, k, pos, count);
     for (same = 1; same < ATTEND_QUERIES && k + same < w->queries && seen(w, k + same, pos, count) == n;) same++;
-    add_rows(w->acc + k * w->stride, w->stride, weights(w, k), key_tile, w->value, w->stride / LANES, n / word_elements,
-             n % word_elements, same, w->stride / LANES);
+    run_block(1, w->acc + k * w->stride, w->stride, weights(w, k), key_tile, w->value, w->stride / LANES,
+              n / word_elements, n % word_elements, same, w->stride / LANES);
   }
 }
+
+// score_few sets the scores of nq queries of one row with a tile's keys, which are read where they lie. Turning fours of
+// words of four keys leaves a part of one key in each lane, and fold adds a key's parts.
+INLINE void score_few(struct walk *w, const char *const *rows, const char *const *next, int64_t count, const int float32s,
+                      const int nq) {
+  const int bytes = float32s ? 4 : 2;
+  const int64_t dim = w->dim;
+  for (int64_t j = 0; j < count; j += LANES) {
+    vf acc[few_queries][PARTS];
+    UNROLL for (int g = 0; g < PARTS; g++) {
+      UNROLL for (int m = 0; m < nq; m++) acc[m][g] = zero();
+    }
+    for (int64_t i = 0; i < dim; i += vector_elements) {
+      UNROLL for (int g = 0; g < PARTS; g++) {
+        words v[4];
+        UNROLL for (int t = 0; t < 4; t++) {
+          v[t] = keep_words(fetch(rows[j + 4 * g + t] + i * bytes, vector_elements, float32s));
+          ask(next[j + 4 * g + t] + i * bytes, 1);
+        }
+        turn_four_words(v);
+        UNROLL for (int t = 0; t < 4; t++) {
+          UNROLL for (int m = 0; m < nq; m++) {
+            const char *pattern = w->pattern + (m * dim + i) / word_elements * 16 + t * LANES * 4;
+            acc[m][g] = dot(load_words(pattern), v[t], acc[m][g]);
+          }
+        }
+      }
+    }
+    UNROLL for (int m = 0; m < nq; m++) store(w->score[m] + j, fold(acc[m]));
+  }
+}
+
+// add_value adds one word of weights, of queries key_tile weights apart, with nv vectors of values at a and, where the
+// word is a pair that both count, at b.
+INLINE void add_value(vf acc[few_queries][FEW_COLUMNS], const element *weight, const char *a, const char *b, const int both,
+                      const int float32s, const int nq, const int nv) {
+  UNROLL for (int t = 0; t < nv; t += word_elements) {
+    const int at = t * LANES * (float32s ? 4 : 2);
+    words v[2] = {keep_words(fetch(a + at, vector_elements, float32s))};
+#ifdef DOTS
+    v[1] = both ? keep_words(fetch(b + at, vector_elements, float32s)) : (words)zero();
+    mesh(v[0], v[1], &v[0], &v[1]);
+#endif
+    UNROLL for (int m = 0; m < nq; m++) {
+      words p = spread((const char *)(weight + m * key_tile));
+      UNROLL for (int o = 0; o < word_elements; o++) acc[m][t + o] = dot(p, v[o], acc[m][t + o]);
+    }
+  }
+}
+
+// add_few adds the first n values of a tile to nv vectors, from element i on, of nq queries.
+INLINE void add_few(struct walk *w, const char *const *rows, const char *const *next, int64_t v_offset, int64_t n, int64_t i,
+                    const int float32s, const int nq, const int nv) {
+  vf acc[few_queries][FEW_COLUMNS];
+  UNROLL for (int m = 0; m < nq; m++) {
+    UNROLL for (int t = 0; t < nv; t++) acc[m][t] = load(w->acc + m * w->stride + i + t * LANES);
+  }
+  const int64_t at = v_offset + i * (float32s ? 4 : 2);
+  const element *weight = weights(w, 0);
+  int64_t j = 0;
+  for (; j + word_elements <= n; j += word_elements) {
+    UNROLL for (int o = 0; o < word_elements; o++) ask(next[j + o] + at, nv * LANES * (float32s ? 4 : 2));
+    add_value(acc, weight + j, rows[j] + at, rows[j + word_elements - 1] + at, 1, float32s, nq, nv);
+  }
+  if (j < n) add_value(acc, weight + j, rows[j] + at, 0, 0, float32s, nq, nv);
+  UNROLL for (int m = 0; m < nq; m++) {
+    UNROLL for (int t = 0; t < nv; t++) store(w->acc + m * w->stride + i + t * LANES, acc[m][t]);
+  }
+}
+
+// attend_few takes a tile into the nq queries of one row, without packing: decoding has little use for a key twice.
+INLINE void attend_few(struct walk *w, const char *const *rows, const char *const *next, int64_t v_offset, int64_t count,
+                       const int float32s, const int nq) {
+  score_few(w, rows, next, count, float32s, nq);
+  UNROLL for (int m = 0; m < nq; m++) soften(w, m, count);
+  int64_t i = 0;
+  for (; i + FEW_COLUMNS * LANES <= w->stride; i += FEW_COLUMNS * LANES) {
+    add_few(w, rows, next, v_offset, count, i, float32s, nq, FEW_COLUMNS);
+  }
+  for (; i < w->stride; i += vector_elements) add_few(w, rows, next, v_offset, count, i, float32s, nq, word_elements);
+}
+
+typedef void few_function(struct walk *, const char *const *, const char *const *, int64_t, int64_t);
+
+#define FEW(nq, type, float32s)                                                                           \
+  static void attend_##type##_##nq(struct walk *w, const char *const *rows, const char *const *next,      \
+                                   int64_t v_offset, int64_t count) {                                     \
+    attend_few(w, rows, next, v_offset, count, float32s, nq);                                             \
+  }
+
+FEW(1, bf16, 0)
+FEW(2, bf16, 0)
+FEW(3, bf16, 0)
+FEW(4, bf16, 0)
+FEW(1, f32, 1)
+FEW(2, f32, 1)
+FEW(3, f32, 1)
+FEW(4, f32, 1)
+
+// few[n] is attend_few for n queries, of bfloat16 and of float32.
+static few_function *const few[few_queries + 1][2] = {
+    {0}, {attend_bf16_1, attend_f32_1}, {attend_bf16_2, attend_f32_2}, {attend_bf16_3, attend_f32_3}, {attend_bf16_4, attend_f32_4},
+};
 
 // tile is where the tokens of one tile of keys lie.
 struct tile {
@@ -329,11 +480,14 @@ static void next_tile(const struct attend_args *a, struct cursor *c, struct tile
 static void pack(const struct attend_args *a, struct walk *w, const struct tile *t, const struct tile *next) {
   const char *const *ahead = next->count ? next->rows : t->rows;
   if (a->kv.float32s) {
-    pack_keys(w, t->rows, ahead, t->count, 1);
-    pack_values(w, t->rows, ahead, a->kv.v_offset, t->count, 1);
+    pack_keys(w, t->rows, ahead, t->count, 1, 0);
+    pack_values(w, t->rows, ahead, a->kv.v_offset, t->count, 1, 0);
+  } else if (w->dim < w->stride) {
+    pack_keys(w, t->rows, ahead, t->count, 0, 0);
+    pack_values(w, t->rows, ahead, a->kv.v_offset, t->count, 0, 0);
   } else {
-    pack_keys(w, t->rows, ahead, t->count, 0);
-    pack_values(w, t->rows, ahead, a->kv.v_offset, t->count, 0);
+    pack_keys(w, t->rows, ahead, t->count, 0, 1);
+    pack_values(w, t->rows, ahead, a->kv.v_offset, t->count, 0, 1);
   }
 }
 
@@ -380,14 +534,19 @@ static void attend_queries(const struct attend_args *a, struct walk *w, const st
     c.visible = max64(c.visible, w->last[k] + 1);
   }
   struct tile tiles[2];
-  int64_t turned = INT64_MIN, head = kv_head * dim * (a->kv.float32s ? 4 : 2);
+  int64_t turned = INT64_MIN, head = kv_head * a->kv.head_stride;
   next_tile(a, &c, &tiles[0], head);
   for (int i = 0; tiles[i].count; i = !i) {
     struct tile *t = &tiles[i];
     next_tile(a, &c, &tiles[!i], head);
     if (t->delta != turned) turn_queries(a, w, queries, turned = t->delta);
-    pack(a, w, t, &tiles[!i]);
-    attend_keys(w, t->pos, t->count);
+    if (tile->rows == 1 && count <= few_queries && w->stride == dim) {
+      const char *const *next = tiles[!i].count ? tiles[!i].rows : t->rows;
+      few[count][a->kv.float32s](w, t->rows, next, a->kv.v_offset, t->count);
+    } else {
+      pack(a, w, t, &tiles[!i]);
+      attend_keys(w, t->pos, t->count);
+    }
   }
   for (int64_t k = 0; k < count; k++) put_out(w, k, out[k]);
 }

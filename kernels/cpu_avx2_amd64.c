@@ -11,12 +11,14 @@
 #include <immintrin.h>
 
 #define LANES 8
+#define PARTS (LANES / 4)
 #define TILE_X 3  // 9 accumulators, 3 of x, one of W and the mask of odd: 14 registers
 #define TILE_W 3
 #define TILE_BYTES (1 << 20)
 #define WIDTH(nx) ((nx) == 1 ? 1 : TILE_W)
 #define ATTEND_QUERIES 6  // 12 accumulators, 2 of keys or values and one of a query: 15 registers
 #define ATTEND_COLUMNS 2
+#define FEW_COLUMNS 2
 #define V static inline __attribute__((always_inline))
 
 typedef __m256 vf;
@@ -81,21 +83,30 @@ V void split(vf a, vf b, vf *e, vf *o) {
   *o = _mm256_shuffle_ps(lo, hi, 0xdd);
 }
 
-// transpose turns pairs, then fours of lanes within the halves, then the halves.
+V void turn_fours(vf v[4]) {
+  vf ab = _mm256_unpacklo_ps(v[0], v[1]), AB = _mm256_unpackhi_ps(v[0], v[1]);
+  vf cd = _mm256_unpacklo_ps(v[2], v[3]), CD = _mm256_unpackhi_ps(v[2], v[3]);
+  v[0] = _mm256_shuffle_ps(ab, cd, 0x44);
+  v[1] = _mm256_shuffle_ps(ab, cd, 0xee);
+  v[2] = _mm256_shuffle_ps(AB, CD, 0x44);
+  v[3] = _mm256_shuffle_ps(AB, CD, 0xee);
+}
+
+V void turn_parts(vf *a, vf *b) {
+  vf lo = _mm256_permute2f128_ps(*a, *b, 0x20);
+  *b = _mm256_permute2f128_ps(*a, *b, 0x31);
+  *a = lo;
+}
+
 V void transpose(vf v[LANES]) {
-  __m256 t[LANES];
-  for (int i = 0; i < LANES; i += 4) {
-    __m256 ab = _mm256_unpacklo_ps(v[i], v[i + 1]), AB = _mm256_unpackhi_ps(v[i], v[i + 1]);
-    __m256 cd = _mm256_unpacklo_ps(v[i + 2], v[i + 3]), CD = _mm256_unpackhi_ps(v[i + 2], v[i + 3]);
-    t[i] = _mm256_shuffle_ps(ab, cd, 0x44);
-    t[i + 1] = _mm256_shuffle_ps(ab, cd, 0xee);
-    t[i + 2] = _mm256_shuffle_ps(AB, CD, 0x44);
-    t[i + 3] = _mm256_shuffle_ps(AB, CD, 0xee);
-  }
-  for (int i = 0; i < 4; i++) {
-    v[i] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x20);
-    v[i + 4] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x31);
-  }
+  turn_fours(v);
+  turn_fours(v + 4);
+  for (int i = 0; i < 4; i++) turn_parts(v + i, v + i + 4);
+}
+
+V vf fold(vf v[PARTS]) {
+  turn_parts(v, v + 1);
+  return v[0] + v[1];
 }
 
 #include "cpu_kernels.h"

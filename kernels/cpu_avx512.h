@@ -4,8 +4,10 @@
 #include <stdint.h>
 
 #define LANES 16
+#define PARTS (LANES / 4)
 #define ATTEND_QUERIES 6  // 24 accumulators, 4 of keys or values and one of a query: 29 registers
 #define ATTEND_COLUMNS 4
+#define FEW_COLUMNS 4
 #define V static inline __attribute__((always_inline))
 
 typedef __m512 vf;
@@ -71,23 +73,30 @@ V void split(vf a, vf b, vf *e, vf *o) {
   *o = _mm512_permutex2var_ps(a, _mm512_or_si512(evens, _mm512_set1_epi32(1)), b);
 }
 
-// transpose turns pairs, then fours of lanes within the quarters, then the quarters.
+V void turn_fours(vf v[4]) {
+  vf ab = _mm512_unpacklo_ps(v[0], v[1]), AB = _mm512_unpackhi_ps(v[0], v[1]);
+  vf cd = _mm512_unpacklo_ps(v[2], v[3]), CD = _mm512_unpackhi_ps(v[2], v[3]);
+  v[0] = _mm512_shuffle_ps(ab, cd, 0x44);
+  v[1] = _mm512_shuffle_ps(ab, cd, 0xee);
+  v[2] = _mm512_shuffle_ps(AB, CD, 0x44);
+  v[3] = _mm512_shuffle_ps(AB, CD, 0xee);
+}
+
+V void turn_parts(vf *a, vf *b, vf *c, vf *d) {
+  vf ab = _mm512_shuffle_f32x4(*a, *b, 0x88), AB = _mm512_shuffle_f32x4(*a, *b, 0xdd);
+  vf cd = _mm512_shuffle_f32x4(*c, *d, 0x88), CD = _mm512_shuffle_f32x4(*c, *d, 0xdd);
+  *a = _mm512_shuffle_f32x4(ab, cd, 0x88);
+  *b = _mm512_shuffle_f32x4(AB, CD, 0x88);
+  *c = _mm512_shuffle_f32x4(ab, cd, 0xdd);
+  *d = _mm512_shuffle_f32x4(AB, CD, 0xdd);
+}
+
 V void transpose(vf v[LANES]) {
-  __m512 t[LANES];
-  for (int i = 0; i < LANES; i += 4) {
-    __m512 ab = _mm512_unpacklo_ps(v[i], v[i + 1]), AB = _mm512_unpackhi_ps(v[i], v[i + 1]);
-    __m512 cd = _mm512_unpacklo_ps(v[i + 2], v[i + 3]), CD = _mm512_unpackhi_ps(v[i + 2], v[i + 3]);
-    t[i] = _mm512_shuffle_ps(ab, cd, 0x44);
-    t[i + 1] = _mm512_shuffle_ps(ab, cd, 0xee);
-    t[i + 2] = _mm512_shuffle_ps(AB, CD, 0x44);
-    t[i + 3] = _mm512_shuffle_ps(AB, CD, 0xee);
-  }
-  for (int i = 0; i < 4; i++) {
-    __m512 ab = _mm512_shuffle_f32x4(t[i], t[i + 4], 0x88), AB = _mm512_shuffle_f32x4(t[i], t[i + 4], 0xdd);
-    __m512 cd = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0x88), CD = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0xdd);
-    v[i] = _mm512_shuffle_f32x4(ab, cd, 0x88);
-    v[i + 8] = _mm512_shuffle_f32x4(ab, cd, 0xdd);
-    v[i + 4] = _mm512_shuffle_f32x4(AB, CD, 0x88);
-    v[i + 12] = _mm512_shuffle_f32x4(AB, CD, 0xdd);
-  }
+  for (int i = 0; i < LANES; i += 4) turn_fours(v + i);
+  for (int i = 0; i < 4; i++) turn_parts(v + i, v + i + 4, v + i + 8, v + i + 12);
+}
+
+V vf fold(vf v[PARTS]) {
+  turn_parts(v, v + 1, v + 2, v + 3);
+  return v[0] + v[1] + v[2] + v[3];
 }

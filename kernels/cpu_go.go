@@ -100,6 +100,7 @@ func (kv *kvArgs) cache() ref.Cache {
 		BlockStride: int(kv.blockStride),
 		VOffset:     int(kv.vOffset),
 		TokenStride: int(kv.tokenStride),
+		HeadStride:  int(kv.headStride),
 		BlockTokens: int(kv.blockTokens),
 		Float32:     kv.float32s != 0,
 	}

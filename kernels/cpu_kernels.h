@@ -8,6 +8,8 @@
 //   sum(v) sum4(p, a,b,c,d) of all lanes; four of them to p, with the same bits
 //   highest(v)              the largest of all lanes
 //   transpose(v)            of LANES vectors
+//   turn_fours(v)           of 4 × 4 lanes in each of the PARTS of four vectors, a part being four lanes
+//   fold(v)                 the sum of the parts of vector p, in order, as part p
 //   widen(p)                LANES bfloat16 at any address
 //   even(p) odd(p)          the even or odd ones of 2·LANES bfloat16 at any address: cheaper than widen
 //   split(a, b, &e, &o)     the even and odd elements of the 2·LANES floats a, b
@@ -15,7 +17,8 @@
 //   TILE_X TILE_W           rows of x and of W in matmul's register tile, at most
 //   TILE_BYTES              of x in a tile, at most
 //   WIDTH(nx)               rows of W that go with nx rows of x
-//   ATTEND_QUERIES, ATTEND_COLUMNS   queries and vectors of keys or values in attention's register tile
+//   ATTEND_QUERIES, ATTEND_COLUMNS   queries and vectors of keys or values in attention's register tile; FEW_COLUMNS for
+//                           up to four queries
 //
 // and, in a set with DOTS, whose products take bfloat16 on both sides:
 //
@@ -31,9 +34,10 @@
 // then the odd ones, which is what even and odd give of W.
 //
 // Order of sums. An output of matmul is one vector accumulator that takes the groups of a panel in turn (without DOTS even,
-// then odd) and is summed at the end. An output or a score of attend is one lane that takes tokens or elements in turn. This
-// is the same in every tile size, so a row's bits do not depend on its neighbours. A product feeds a sum only inside madd wherever one value is computed by
-// several instances of a function, so that there is nothing for a compiler to contract in one and not in the other.
+// then odd) and is summed at the end. An output of attend is one lane that takes tokens in turn; a score is one lane for
+// each part of its vectors of words, and they are added in order. This is the same in every tile size, so a row's bits do
+// not depend on its neighbours. A product feeds a sum only inside madd wherever one value is computed by several instances
+// of a function, so that there is nothing for a compiler to contract in one and not in the other.
 //
 // matmul: y [rows, y_cols] = x [rows, cols] · Wᵀ, W [y_cols, cols] bfloat16 in parts. With few rows of x it is bound by the
 // memory that holds W, with many by arithmetic. One core of Zen 4 reads 30 GB/s and does 117 GFLOP/s in float32 or 235 in
@@ -447,15 +451,16 @@ static void rotate_kernel(void *args) {
       const float *rope = a->rope + a->positions[u] * dim;
       for (int64_t h = 0; h < a->heads; h++) rotate_head(q + h * dim, a->q_norm, a->eps, rope, dim);
       for (int64_t h = 0; h < a->kv_heads; h++) rotate_head(k + h * dim, a->k_norm, a->eps, rope, dim);
-      char *slot = kv->base + a->slots[u] / kv->block_tokens * kv->block_stride +
-                   a->slots[u] % kv->block_tokens * kv->token_stride;
-      int64_t n = a->kv_heads * dim;
-      if (kv->float32s) {
-        memcpy(slot, k, n * sizeof(float));
-        memcpy(slot + kv->v_offset, v, n * sizeof(float));
-      } else {
-        store_bf16((uint16_t *)slot, k, n);
-        store_bf16((uint16_t *)(slot + kv->v_offset), v, n);
+      char *row = kv->base + a->slots[u] / kv->block_tokens * kv->block_stride +
+                  a->slots[u] % kv->block_tokens * kv->token_stride;
+      for (int64_t h = 0; h < a->kv_heads; h++, row += kv->head_stride) {
+        if (kv->float32s) {
+          memcpy(row, k + h * dim, dim * sizeof(float));
+          memcpy(row + kv->v_offset, v + h * dim, dim * sizeof(float));
+        } else {
+          store_bf16((uint16_t *)row, k + h * dim, dim);
+          store_bf16((uint16_t *)(row + kv->v_offset), v + h * dim, dim);
+        }
       }
     }
   }

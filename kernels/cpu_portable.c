@@ -7,12 +7,14 @@
 #include <string.h>
 
 #define LANES 4
+#define PARTS (LANES / 4)
 #define TILE_X 2
 #define TILE_W 4
 #define TILE_BYTES (1 << 20)
 #define WIDTH(nx) ((nx) == 1 ? 1 : TILE_W)
 #define ATTEND_QUERIES 4
 #define ATTEND_COLUMNS 2
+#define FEW_COLUMNS 2
 #define V static inline __attribute__((always_inline))
 
 typedef float vf __attribute__((vector_size(16)));
@@ -89,10 +91,13 @@ V void split(vf a, vf b, vf *e, vf *o) {
   *o = (vf){a[1], a[3], b[1], b[3]};
 }
 
-V void transpose(vf v[LANES]) {
+V void turn_fours(vf v[4]) {
   vf a = v[0], b = v[1], c = v[2], d = v[3];
   for (int i = 0; i < LANES; i++) v[i] = (vf){a[i], b[i], c[i], d[i]};
 }
+
+V void transpose(vf v[LANES]) { turn_fours(v); }
+V vf fold(vf v[PARTS]) { return v[0]; }
 
 #include "cpu_kernels.h"
 

@@ -53,7 +53,7 @@ func (t KVType) String() string {
 // KVLayout says where one layer's keys and values lie. Kernels see cache memory only so; the element for token slot t of
 // block b, head h, dimension d of a key is at
 //
-//	Base + b·BlockStride + t·TokenStride + (h·HeadDim + d)·Type.Bytes()
+//	Base + b·BlockStride + t·TokenStride + h·HeadStride + d·Type.Bytes()
 //
 // and the value's VOffset bytes further.
 type KVLayout struct {
@@ -61,6 +61,15 @@ type KVLayout struct {
 	BlockStride int // bytes from block to block
 	VOffset     int // bytes from a key to its value
 	TokenStride int // bytes from token to token within a block
+	HeadStride  int // bytes from head to head; 0: HeadDim·Type.Bytes(), the heads of a token lie together
 	BlockTokens int
 	Type        KVType
+}
+
+// headStride is HeadStride with its default.
+func (l *KVLayout) headStride(headDim int) int {
+	if l.HeadStride != 0 {
+		return l.HeadStride
+	}
+	return headDim * l.Type.Bytes()
 }

@@ -9,7 +9,8 @@ import (
 // KV is the memory of a key-value cache. Blocks follow one another; in a block, layers do; a layer of a block holds the keys
 // of its tokens, then their values:
 //
-//	[block][layer][K|V][token][KV head][dimension]
+//	[block][layer][K|V][token][KV head][dimension]    on a GPU
+//	[block][layer][K|V][KV head][token][dimension]    on the CPU, which reads one head at a time
 //
 // so that a tile of keys is one run of memory, a block moves in one copy, and memory is taken as blocks are used: with the
 // layers outermost each would leave part of a large page empty, 40 MB of a cache of 28 layers. Block 0 is the null block,
@@ -35,13 +36,18 @@ func NewKV(device *kernels.Device, c Config, blocks, blockTokens int, t kernels.
 	if kv.memory, err = device.Alloc((blocks + 1) * stride); err != nil {
 		return nil, fmt.Errorf("model: making a cache of %d blocks of %d tokens: %w", blocks, blockTokens, err)
 	}
+	tokenStride, headStride := token, token/c.KVHeads
+	if device.Info().Kind == "cpu" {
+		tokenStride, headStride = headStride, headStride*blockTokens
+	}
 	kv.layers = make([]kernels.KVLayout, c.Layers)
 	for i := range kv.layers {
 		kv.layers[i] = kernels.KVLayout{
 			Base:        kv.memory.Slice(i*kv.blockBytes, kv.memory.Bytes()-i*kv.blockBytes),
 			BlockStride: stride,
 			VOffset:     blockTokens * token,
-			TokenStride: token,
+			TokenStride: tokenStride,
+			HeadStride:  headStride,
 			BlockTokens: blockTokens,
 			Type:        t,
 		}

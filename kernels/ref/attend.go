@@ -8,6 +8,7 @@ type Cache struct {
 	BlockStride int // bytes
 	VOffset     int // bytes
 	TokenStride int // bytes
+	HeadStride  int // bytes; 0: the heads of a token lie together
 	BlockTokens int
 	Float32     bool // else bfloat16
 }
@@ -22,11 +23,14 @@ const MaxHeadDim = 256
 
 // key is the bytes from head's key of a token slot on.
 func (c *Cache) key(block, token, head, headDim int) []byte {
-	size := 2
-	if c.Float32 {
-		size = 4
+	stride := c.HeadStride
+	if stride == 0 {
+		stride = 2 * headDim
+		if c.Float32 {
+			stride = 4 * headDim
+		}
 	}
-	return c.Base[block*c.BlockStride+token*c.TokenStride+head*headDim*size:]
+	return c.Base[block*c.BlockStride+token*c.TokenStride+head*stride:]
 }
 
 // at is element i of a run of keys or values.
