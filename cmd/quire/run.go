@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -153,6 +154,7 @@ func (a *App) openEngine(ctx context.Context, f runFlags) (*engine.Engine, func(
 		ck.Close()
 		return nil, nil, err
 	}
+	debug.FreeOSMemory() // reading tokenizer.json leaves as much garbage as it has vocabulary
 	if plan := e.Info().Memory; f.Context == 0 && plan.Context < ck.Config.MaxPositions {
 		note(fmt.Sprintf("the context is %d tokens of the model's %d, which is what the cache holds", plan.Context, ck.Config.MaxPositions))
 	}
