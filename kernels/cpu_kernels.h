@@ -250,9 +250,9 @@ struct ahead {
 
 enum { second_look = 16 << 10, third_look = 64 << 10 };
 
-// ask asks for a line, to the second-level cache. A processor that has much under way forgets such wishes, so those for the
+// ask_line asks for a line of W, to the second-level cache. A processor that has much under way forgets such wishes, so those for the
 // lines before are said again: where they are in the cache it costs next to nothing.
-INLINE void ask(const char *line) {
+INLINE void ask_line(const char *line) {
   __builtin_prefetch(line, 0, 2);
   __builtin_prefetch(line - second_look, 0, 2);
   __builtin_prefetch(line - third_look, 0, 2);
@@ -271,7 +271,7 @@ INLINE void matmul_tile(const struct matmul_args *a, const element *x, const cha
   int64_t i = 0, lines = nw == 1 ? 0 : ahead->hurry ? 2 * nw : (nw + ahead->passes - 1) / ahead->passes;
   const char *next = ahead->next, *end = ahead->end;
   for (; i + GROUP <= cols; i += GROUP) {
-    for (int64_t l = 0; l < lines && next < end; l++, next += 2 * GROUP) ask(next);
+    for (int64_t l = 0; l < lines && next < end; l++, next += 2 * GROUP) ask_line(next);
     add_group(acc, x, x_step, w + 2 * i, w_stride, nx, nw);
     x += group_step;
   }
