@@ -17,7 +17,7 @@
 #define DOTS 1
 #define TILE_X 8  // 24 accumulators at most, as many of W as WIDTH says and one of x: up to 31 registers
 #define TILE_W 6
-#define TILE_BYTES (24 << 10)
+#define TILE_BYTES (33 << 10)
 #define WIDTH(nx) ((nx) <= 2 ? 1 : (nx) <= 4 ? 6 : (nx) <= 6 ? 4 : 3)
 
 typedef __m512bh vh;
