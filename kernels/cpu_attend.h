@@ -227,9 +227,9 @@ INLINE void run_block(const int add, float *out, int64_t out_stride, const eleme
   }
 }
 
-// ask asks for bytes that are wanted soon, to the second-level cache: more may be under way than to the first.
-INLINE void ask(const char *p, const int bytes) {
-  for (int i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
+// ask_all asks for so many bytes.
+INLINE void ask_all(const char *p, const int bytes) {
+  for (int i = 0; i < bytes; i += 64) ask(p + i);
 }
 
 // pack_keys transposes a tile's keys, and asks for those of the next one.
@@ -241,7 +241,7 @@ INLINE void pack_keys(struct walk *w, const char *const *rows, const char *const
       words v[LANES];
       UNROLL for (int t = 0; t < LANES; t++) {
         v[t] = fetch(rows[j + t] + i * bytes, whole ? vector_elements : w->dim - i, float32s);
-        ask(next[j + t] + i * bytes, 1);
+        ask(next[j + t] + i * bytes);
       }
       transpose_words(v);
       UNROLL for (int t = 0; t < LANES; t++) {
@@ -261,10 +261,10 @@ INLINE void pack_values(struct walk *w, const char *const *rows, const char *con
     for (int64_t i = 0; i < w->dim; i += vector_elements) {
       int64_t at = v_offset + i * bytes, left = whole ? vector_elements : w->dim - i;
       words v[2] = {fetch(rows[j] + at, left, float32s)};
-      ask(next[j] + at, 1);
+      ask(next[j] + at);
 #ifdef DOTS
       v[1] = fetch(rows[j + 1] + at, left, float32s);
-      ask(next[j + 1] + at, 1);
+      ask(next[j + 1] + at);
       mesh(v[0], v[1], &v[0], &v[1]);
 #endif
       UNROLL for (int o = 0; o < word_elements; o++) store_words(out + 4 * (i + o * LANES), v[o]);
@@ -348,7 +348,7 @@ INLINE void score_few(struct walk *w, const char *const *rows, const char *const
         words v[4];
         UNROLL for (int t = 0; t < 4; t++) {
           v[t] = keep_words(fetch(rows[j + 4 * g + t] + i * bytes, vector_elements, float32s));
-          ask(next[j + 4 * g + t] + i * bytes, 1);
+          ask(next[j + 4 * g + t] + i * bytes);
         }
         turn_four_words(v);
         UNROLL for (int t = 0; t < 4; t++) {
@@ -392,7 +392,7 @@ INLINE void add_few(struct walk *w, const char *const *rows, const char *const *
   const element *weight = weights(w, 0);
   int64_t j = 0;
   for (; j + word_elements <= n; j += word_elements) {
-    UNROLL for (int o = 0; o < word_elements; o++) ask(next[j + o] + at, nv * LANES * (float32s ? 4 : 2));
+    UNROLL for (int o = 0; o < word_elements; o++) ask_all(next[j + o] + at, nv * LANES * (float32s ? 4 : 2));
     add_value(acc, weight + j, rows[j] + at, rows[j + word_elements - 1] + at, 1, float32s, nq, nv);
   }
   if (j < n) add_value(acc, weight + j, rows[j] + at, 0, 0, float32s, nq, nv);
