@@ -11,11 +11,14 @@
 // as one sequential stream whatever the tile. One row of x is bound by memory, twelve by the multiply-adds.
 
 #define INT8_GROUP 16
-#define HALVES (INT8_GROUP / LANES)
+#define HALVES (INT8_GROUP / LANES)            // vectors of a group
+#define INT8_WIDTH (INT8_GROUPS * HALVES)      // vectors of a tile
+#define INT8_WIDE 5                            // rows of x from which on a tile takes INT8_GROUPS groups
 
 #if LANES == 16
 
-#define INT8_TILE 12  // 12 sums of the block, 12 of all blocks, one of W
+#define INT8_TILE 12  // with 2 groups of W 24 sums, 2 of W and one of x: 27 registers
+#define INT8_GROUPS 2
 typedef __m512i vi;
 
 // bytes is the pairs of LANES rows, as int16; pair is one pair of x in all lanes.
@@ -40,7 +43,8 @@ V void store_int16(char *p, vf v) {
 
 #elif LANES == 8
 
-#define INT8_TILE 6  // 12 sums of the block, 2 of W, one of x
+#define INT8_TILE 6  // 12 sums, 2 of W and one of x: 15 registers
+#define INT8_GROUPS 1
 typedef __m256i vi;
 
 V vi bytes(const char *p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p)); }
@@ -62,6 +66,7 @@ V void store_int16(char *p, vf v) {
 #else
 
 #define INT8_TILE 2
+#define INT8_GROUPS 1
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
@@ -191,12 +196,13 @@ static void int8_gate_kernel(void *args) {
 }
 
 // int8_pairs adds the products of one pair of columns.
-INLINE void int8_pairs(vi acc[INT8_TILE][HALVES], const char *w, const char *x, int64_t x_stride, const int nx) {
-  vi row[HALVES];
-  UNROLL for (int h = 0; h < HALVES; h++) row[h] = bytes(w + h * 2 * LANES);
+INLINE void int8_pairs(vi acc[INT8_TILE][INT8_WIDTH], const char *w, int64_t group_bytes, const char *x, int64_t x_stride,
+                       const int nx, const int vectors) {
+  vi row[INT8_WIDTH];
+  UNROLL for (int o = 0; o < vectors; o++) row[o] = bytes(w + o / HALVES * group_bytes + o % HALVES * 2 * LANES);
   UNROLL for (int r = 0; r < nx; r++) {
     vi v = pair(x + r * x_stride);
-    UNROLL for (int h = 0; h < HALVES; h++) acc[r][h] = dot_pairs(row[h], v, acc[r][h]);
+    UNROLL for (int o = 0; o < vectors; o++) acc[r][o] = dot_pairs(row[o], v, acc[r][o]);
   }
 }
 
@@ -216,50 +222,59 @@ INLINE void int8_write(const struct int8_args *a, float *y, const char *bias, vf
   memcpy(y, lanes, n * sizeof(float));
 }
 
-// int8_tile computes the products of nx rows of x with one group of W, of which n rows count. With few rows of x it runs
-// several sums side by side: one waits for itself.
+// int8_tile computes the products of nx rows of x with the rows of W of so many vectors, of which n rows count. With few
+// vectors in all it runs several sums side by side: one waits for itself.
 INLINE void int8_tile(const struct int8_args *a, const char *w, const char *bias, const char *x, float *y, int64_t n,
-                      const int nx) {
-  const int chains = nx * HALVES >= 4 ? 1 : nx * HALVES >= 2 ? 2 : 4;
-  int64_t cols = (a->cols + 7) & ~(int64_t)7, stride = a->x_stride;
-  vf total[INT8_TILE][HALVES];
+                      const int nx, const int vectors) {
+  const int chains = nx * vectors >= 4 ? 1 : nx * vectors >= 2 ? 2 : 4;
+  int64_t cols = (a->cols + 7) & ~(int64_t)7, stride = a->x_stride, group_bytes = a->group_bytes;
+  vf total[INT8_TILE][INT8_WIDTH];
   UNROLL for (int r = 0; r < nx; r++) {
-    UNROLL for (int h = 0; h < HALVES; h++) total[r][h] = zero();
+    UNROLL for (int o = 0; o < vectors; o++) total[r][o] = zero();
   }
   for (int64_t at = 0; at < cols; at += a->block) {
     const char *scales = w, *end = x + 2 * min64(at + a->block, cols), *p = x + 2 * at;
-    vi acc[4][INT8_TILE][HALVES];
+    vi acc[4][INT8_TILE][INT8_WIDTH];
     UNROLL for (int c = 0; c < chains; c++) {
       UNROLL for (int r = 0; r < nx; r++) {
-        UNROLL for (int h = 0; h < HALVES; h++) acc[c][r][h] = nothing();
+        UNROLL for (int o = 0; o < vectors; o++) acc[c][r][o] = nothing();
       }
     }
     for (w += INT8_GROUP * sizeof(float); p < end; p += 16, w += 8 * INT8_GROUP) {
-      UNROLL for (int k = 0; k < 4; k++) int8_pairs(acc[k % chains], w + k * 2 * INT8_GROUP, p + 4 * k, stride, nx);
+      UNROLL for (int k = 0; k < 4; k++) {
+        int8_pairs(acc[k % chains], w + k * 2 * INT8_GROUP, group_bytes, p + 4 * k, stride, nx, vectors);
+      }
     }
-    UNROLL for (int r = 0; r < nx; r++) {
-      UNROLL for (int h = 0; h < HALVES; h++) {
-        vi s = acc[0][r][h];
-        if (chains > 1) s = plus(s, acc[1][r][h]);
-        if (chains > 2) s = plus(s, plus(acc[2][r][h], acc[3][r][h]));
-        total[r][h] = total[r][h] + settle(floats(s) * load((const float *)scales + h * LANES));
+    UNROLL for (int o = 0; o < vectors; o++) {
+      vf scale = load((const float *)(scales + o / HALVES * group_bytes) + o % HALVES * LANES);
+      UNROLL for (int r = 0; r < nx; r++) {
+        vi s = acc[0][r][o];
+        if (chains > 1) s = plus(s, acc[1][r][o]);
+        if (chains > 2) s = plus(s, plus(acc[2][r][o], acc[3][r][o]));
+        total[r][o] = total[r][o] + settle(floats(s) * scale);
       }
     }
   }
   UNROLL for (int r = 0; r < nx; r++) {
     float scale;
     memcpy(&scale, x + r * stride + INT8_SCALE_AT(a->cols), sizeof scale);
-    UNROLL for (int h = 0; h < HALVES; h++) {
-      if (h * LANES < n) {
-        int8_write(a, y + r * a->y_cols + h * LANES, bias ? bias + 2 * h * LANES : 0, total[r][h], scale, n - h * LANES);
-      }
+    UNROLL for (int o = 0; o < vectors; o++) {
+      int64_t first = o * LANES;
+      if (first < n) int8_write(a, y + r * a->y_cols + first, bias ? bias + 2 * first : 0, total[r][o], scale, n - first);
     }
   }
 }
 
-#define INT8_TILE_OF(nx)                                                                                            \
-  static void int8_tile_##nx(const struct int8_args *a, const char *w, const char *bias, const char *x, float *y, int64_t n) { \
-    int8_tile(a, w, bias, x, y, n, nx);                                                                              \
+typedef void int8_tile_function(const struct int8_args *, const char *, const char *, const char *, float *, int64_t);
+
+#define INT8_TILE_OF(nx)                                                                                             \
+  static void int8_narrow_##nx(const struct int8_args *a, const char *w, const char *bias, const char *x, float *y,  \
+                               int64_t n) {                                                                          \
+    int8_tile(a, w, bias, x, y, n, nx, HALVES);                                                                      \
+  }                                                                                                                  \
+  static void int8_wide_##nx(const struct int8_args *a, const char *w, const char *bias, const char *x, float *y,    \
+                             int64_t n) {                                                                            \
+    int8_tile(a, w, bias, x, y, n, nx, INT8_WIDTH);                                                                  \
   }
 
 INT8_TILE_OF(1)
@@ -279,26 +294,26 @@ INT8_TILE_OF(11)
 INT8_TILE_OF(12)
 #endif
 
-typedef void int8_tile_function(const struct int8_args *, const char *, const char *, const char *, float *, int64_t);
+#define INT8_TILES(nx) {int8_narrow_##nx, int8_wide_##nx}
 
-// int8_tile_of[n] is int8_tile for n rows of x.
-static int8_tile_function *const int8_tile_of[INT8_TILE + 1] = {
-    0,
-    int8_tile_1,
-    int8_tile_2,
+// int8_tile_of[n] is int8_tile for n rows of x and one group of W, and for INT8_GROUPS of them.
+static int8_tile_function *const int8_tile_of[INT8_TILE + 1][2] = {
+    {0, 0},
+    INT8_TILES(1),
+    INT8_TILES(2),
 #if INT8_TILE > 2
-    int8_tile_3,
-    int8_tile_4,
-    int8_tile_5,
-    int8_tile_6,
+    INT8_TILES(3),
+    INT8_TILES(4),
+    INT8_TILES(5),
+    INT8_TILES(6),
 #endif
 #if INT8_TILE > 6
-    int8_tile_7,
-    int8_tile_8,
-    int8_tile_9,
-    int8_tile_10,
-    int8_tile_11,
-    int8_tile_12,
+    INT8_TILES(7),
+    INT8_TILES(8),
+    INT8_TILES(9),
+    INT8_TILES(10),
+    INT8_TILES(11),
+    INT8_TILES(12),
 #endif
 };
 
@@ -308,11 +323,13 @@ static void int8_rows(const struct int8_args *a, const struct matmul_part *part,
                       int64_t row, int64_t end) {
   int64_t tiles = (end - row + INT8_TILE - 1) / INT8_TILE;
   for (int64_t t = 0; t < tiles; t++) {
-    int64_t first = row + (end - row) * t / tiles, n = row + (end - row) * (t + 1) / tiles - first;
-    for (int64_t g = lo; g < hi; g++) {
+    int64_t first = row + (end - row) * t / tiles, n = row + (end - row) * (t + 1) / tiles - first, groups;
+    for (int64_t g = lo; g < hi; g += groups) {
+      int wide = n >= INT8_WIDE && g + INT8_GROUPS <= hi;
+      groups = wide ? INT8_GROUPS : 1;
       int64_t at = g * INT8_GROUP;
-      int8_tile_of[n](a, part->data + g * a->group_bytes, part->bias ? part->bias + 2 * at : 0,
-                      (const char *)a->x + first * a->x_stride, y + first * a->y_cols + at, min64(INT8_GROUP, part->rows - at));
+      int8_tile_of[n][wide](a, part->data + g * a->group_bytes, part->bias ? part->bias + 2 * at : 0,
+                            (const char *)a->x + first * a->x_stride, y + first * a->y_cols + at, part->rows - at);
     }
   }
 }
