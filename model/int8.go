@@ -75,7 +75,7 @@ func (c *Checkpoint) WeightMemory(format kernels.Format) (mapped, taken int64) {
 	for name, t := range c.tensors {
 		switch bytes := 2 * int64(elements(t.Shape)); {
 		case replaced[name]:
-		case t.DType == BF16 && c.fill == nil:
+		case t.DType == BF16 && !c.Synthetic:
 			mapped += bytes
 		default:
 			taken += bytes
