@@ -98,6 +98,7 @@ func (e *Engine) open(ctx context.Context, o Options) error {
 		Parameters: ck.Parameters(),
 		Device:     info,
 		Strategy:   o.Cache.Name(),
+		Weights:    o.Weights,
 		KV:         o.KV,
 		Memory:     plan,
 	}
@@ -140,7 +141,7 @@ func newScheduler(o Options, plan MemoryPlan, ck *model.Checkpoint) (*scheduler,
 		BlockTokens:   o.BlockTokens,
 		BytesPerToken: plan.KVBytesPerToken,
 		MaxTokens:     plan.Context,
-		Identity:      identity(ck, o.KV),
+		Identity:      identity(ck, o),
 		AnyPosition:   true, // of every rope type that config.json may name
 	})
 	if err != nil {
@@ -155,8 +156,8 @@ func newScheduler(o Options, plan MemoryPlan, ck *model.Checkpoint) (*scheduler,
 }
 
 // identity names everything that keys and values depend on besides the tokens.
-func identity(ck *model.Checkpoint, kv kernels.KVType) [32]byte {
-	return sha256.Sum256(fmt.Appendf(nil, "%x %s %+v", ck.Revision, kv, ck.Config))
+func identity(ck *model.Checkpoint, o Options) [32]byte {
+	return sha256.Sum256(fmt.Appendf(nil, "%x %s %s %+v", ck.Revision, o.Weights, o.KV, ck.Config))
 }
 
 // endTokens are the model's end-of-sequence tokens, wherever its files name them.

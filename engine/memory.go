@@ -14,7 +14,7 @@ type MemoryPlan struct {
 	Reserve   int64 // of that, left free for the program and others
 
 	WeightsMapped int64 // read where the files are mapped: they need memory to be fast, not to work
-	Weights       int64 // copied, rounded or made up
+	Weights       int64 // copied, rounded, quantized or made up
 	Activations   int64 // of one step, logits included
 	Rope          int64 // table of angles
 	KV            int64 // Blocks and the null block
@@ -62,10 +62,7 @@ func PlanMemory(ck *model.Checkpoint, o Options, info kernels.Info) (MemoryPlan,
 	if p.Context == 0 {
 		p.Context = c.MaxPositions
 	}
-	p.WeightsMapped, p.Weights, err = weightBytes(ck)
-	if err != nil {
-		return p, err
-	}
+	p.WeightsMapped, p.Weights = ck.WeightMemory(o.Weights)
 	needs := model.PlanMemory(c, o.load(p.Context), activationBytes(info))
 	angles := needs.Rope / int64(p.Context)
 	p.Activations, p.Rope = needs.Activations, needs.Rope
@@ -73,29 +70,6 @@ func PlanMemory(ck *model.Checkpoint, o Options, info kernels.Info) (MemoryPlan,
 	p.Rope = angles * int64(p.Context)
 	p.LargestContext, p.LargestBatch = p.largest(c, angles)
 	return p, p.fits(o)
-}
-
-// weightBytes are the weights that lie in mapped files and those that take memory: rounded to bfloat16, or made up.
-func weightBytes(ck *model.Checkpoint) (mapped, taken int64, err error) {
-	if ck.Synthetic {
-		return 0, ck.WeightBytes(), nil
-	}
-	for _, name := range ck.Names() {
-		t, err := ck.Tensor(name)
-		if err != nil {
-			return 0, 0, err
-		}
-		if t.DType == model.BF16 {
-			mapped += int64(len(t.Data))
-			continue
-		}
-		elements := int64(1)
-		for _, n := range t.Shape {
-			elements *= int64(n)
-		}
-		taken += 2 * elements
-	}
-	return mapped, taken, nil
 }
 
 // activationBytes is the size of an activation on a kind of device.
@@ -112,6 +86,8 @@ func (o Options) load(context int) model.LoadOptions {
 		MaxRows:      o.StepTokens,
 		MaxLogitRows: o.MaxSequences, // prompt log-probabilities take as many turns as they need
 		MaxContext:   context,
+		Weights:      o.Weights,
+		WeightsCache: o.WeightsCache,
 		Log:          o.Log,
 	}
 }

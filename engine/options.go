@@ -21,6 +21,12 @@ type Options struct {
 	Device        *kernels.Device
 	DeviceOptions kernels.Options
 
+	// Weights is the format of the matrices that products read: kernels.BF16 (default), or kernels.Int8, which is made of them
+	// while the model is loaded: half the memory and nearly twice the speed of decoding, for an error that `quire verify` tells.
+	Weights kernels.Format
+	// WeightsCache is a directory where weights that were made are kept for the next time. "": they are made every time.
+	WeightsCache string
+
 	// Cache is the KV-cache strategy. Nil: kvcache.Standard{}.
 	Cache kvcache.Strategy
 	// BlockTokens is the size of a cache block: 16 (default), 32 or 64.

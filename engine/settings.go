@@ -44,6 +44,13 @@ func (o Options) settle() (Options, error) {
 	default:
 		wrong("BlockTokens must be 16, 32 or 64, not %d", o.BlockTokens)
 	}
+	switch o.Weights {
+	case 0:
+		o.Weights = kernels.BF16
+	case kernels.BF16, kernels.Int8:
+	default:
+		wrong("Weights is %d, which is no format", o.Weights)
+	}
 	if o.KV != kernels.KVBF16 && o.KV != kernels.KVF32 {
 		wrong("KV is %d, which is no element type", o.KV)
 	}

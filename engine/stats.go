@@ -19,6 +19,7 @@ type Info struct {
 	Parameters int64
 	Device     kernels.Info // as of Open
 	Strategy   string
+	Weights    kernels.Format // of the matrices that products read
 	KV         kernels.KVType
 	Memory     MemoryPlan // Context, Sequences, StepTokens, Blocks and sizes
 }
@@ -31,6 +32,7 @@ type Stats struct {
 	KernelSet    string
 	KernelReason string // why KernelSet is "go"
 	Strategy     string
+	Weights      string // format of the matrices that products read: "bf16" or "int8"
 
 	Uptime  time.Duration
 	Waiting int // requests
@@ -69,6 +71,7 @@ func (e *Engine) Stats() Stats {
 		KernelSet:    e.info.Device.KernelSet,
 		KernelReason: e.info.Device.KernelReason,
 		Strategy:     e.info.Strategy,
+		Weights:      e.info.Weights.String(),
 
 		Uptime:  time.Since(e.opened),
 		Waiting: max(accepted-state.running, 0),

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/quire-llm/quire/kernels"
 	"github.com/quire-llm/quire/model"
 	"github.com/quire-llm/quire/model/tiny"
 )
@@ -78,14 +79,18 @@ func number(answer string) string {
 func TestEvaluations(t *testing.T) {
 	for _, c := range []struct {
 		name      string
+		weights   kernels.Format
 		questions int
 		least     float64 // share that must be right
 	}{
-		{"arithmetic_test.jsonl", 512, 1},
-		{"documents_test.jsonl", 768, 0.995},
+		{"arithmetic_test.jsonl", kernels.BF16, 512, 1},
+		{"documents_test.jsonl", kernels.BF16, 768, 0.995},
+		{"arithmetic_test.jsonl", kernels.Int8, 512, 1},
+		{"documents_test.jsonl", kernels.Int8, 768, 0.995},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			e := openTiny(t, func(o *Options) { o.CheckInvariants = false })
+		t.Run(c.name+"/"+c.weights.String(), func(t *testing.T) {
+			e := openTiny(t, func(o *Options) { o.CheckInvariants, o.Weights = false, c.weights })
+			require.Equal(t, c.weights.String(), e.Stats().Weights)
 			questions := evaluations(t, c.name)
 			if !testing.Short() {
 				require.Len(t, questions, c.questions)
@@ -110,4 +115,17 @@ func TestEvaluations(t *testing.T) {
 			require.GreaterOrEqual(t, float64(right), c.least*float64(len(questions)))
 		})
 	}
+}
+
+// TestIdentityKnowsTheWeights: keys and values of one format of weights are not those of another.
+func TestIdentityKnowsTheWeights(t *testing.T) {
+	ck, err := tiny.Provider{}.Open(tiny.Name)
+	require.NoError(t, err)
+	defer ck.Close()
+	plain := identity(ck, Options{Weights: kernels.BF16})
+	require.Equal(t, plain, identity(ck, Options{Weights: kernels.BF16, MaxContext: 100}))
+	require.NotEqual(t, plain, identity(ck, Options{Weights: kernels.Int8}))
+	require.NotEqual(t, plain, identity(ck, Options{Weights: kernels.BF16, KV: kernels.KVF32}))
+	_, err = Open(context.Background(), Options{Checkpoint: ck, Weights: 9})
+	require.ErrorContains(t, err, "Weights is 9, which is no format")
 }

@@ -14,6 +14,9 @@ func TestNoAllocations(t *testing.T) {
 		for _, rows := range []int{1, 40} {
 			r := newRig(t, set, 2)
 			operations := r.fixture(rows).operations()
+			for name, run := range r.int8Operations(rows) {
+				operations[name+"/int8"] = run
+			}
 			from, to, host := r.floats(100), r.floats(100), make([]byte, 400)
 			operations["Write"] = func(o Ops) error { return o.Write(to, host) }
 			operations["Read"] = func(o Ops) error { return o.Read(host, from) }

@@ -18,6 +18,10 @@ type kernelSet struct {
 	attend kernel // attendArgs
 	maxima kernel // sampleArgs
 	sums   kernel // sampleArgs
+
+	int8Norm   kernel // normArgs, whose outStride is in bytes and out as int8Args' x
+	int8Gate   kernel // gateArgs, likewise
+	int8Matmul kernel // int8Args
 }
 
 // normArgs: out[u] = RMSNorm(x[index[u]], norm) for unit u, or x[index[u]] alone without a norm.
@@ -65,6 +69,26 @@ type matmulPart struct {
 	data unsafe.Pointer // [rows, cols] bfloat16, any alignment
 	bias unsafe.Pointer // [rows] bfloat16, any alignment, or nil
 	rows int64
+}
+
+// int8Args is matmulArgs for weights in [Int8]. A unit is blockGroups groups of 16 rows of W for a chunk of chunkRows rows
+// of x. The groups of a part begin with it; its last one may be short.
+type int8Args struct {
+	queue
+	x           unsafe.Pointer // [rows] of xStride bytes: int16 [cols], and the row's scale as float32 at int8ScaleAt(cols)
+	y           unsafe.Pointer // [rows, yCols] float32
+	parts       unsafe.Pointer // [partCount] matmulPart
+	partCount   int64
+	rows        int64
+	cols        int64
+	xStride     int64 // bytes
+	yCols       int64
+	chunkRows   int64
+	blockGroups int64
+	blocks      int64
+	block       int64 // columns that share a scale
+	groupBytes  int64
+	add         int64 // 1: add to y
 }
 
 // kvArgs is a KVLayout.

@@ -27,19 +27,22 @@ func BenchmarkProduct(b *testing.B) {
 					if s.rows > 10000 && rows > 8 || set.name == "go" && rows > 8 {
 						continue
 					}
-					b.Run(fmt.Sprintf("set=%s/threads=%d/shape=%s/rows=%d", set.name, threads, s.name, rows), func(b *testing.B) {
-						benchmarkProduct(b, set.name, threads, s.rows, s.cols, rows)
-					})
+					for _, format := range []Format{BF16, Int8} {
+						b.Run(fmt.Sprintf("set=%s/threads=%d/weights=%s/shape=%s/rows=%d", set.name, threads, format, s.name, rows), func(b *testing.B) {
+							benchmarkProduct(b, format, set.name, threads, s.rows, s.cols, rows)
+						})
+					}
 				}
 			}
 		}
 	}
 }
 
-func benchmarkProduct(b *testing.B, set string, threads, rows, cols, batch int) {
+func benchmarkProduct(b *testing.B, format Format, set string, threads, rows, cols, batch int) {
 	r := newRig(b, set, threads)
 	const gigabyte = 1 << 30
-	bytes := 2 * rows * cols
+	w := Weight{Format: format, Rows: rows, Cols: cols, Parts: make([]Part, 1)}
+	bytes := w.bytes(rows)
 	copies := max(1, gigabyte/bytes)
 	if batch > 64 {
 		copies = min(copies, 4)
@@ -48,8 +51,7 @@ func benchmarkProduct(b *testing.B, set string, threads, rows, cols, batch int) 
 	for i := range data.int32s() {
 		data.int32s()[i] = 0x3c003c00
 	}
-	p := &ProjAddParams{X: r.floats(batch * cols), Out: r.floats(batch * rows), Rows: batch,
-		W: Weight{Format: BF16, Rows: rows, Cols: cols, Parts: make([]Part, 1)}}
+	p := &ProjAddParams{X: r.floats(batch * cols), Out: r.floats(batch * rows), Rows: batch, W: w}
 	run := func(o Ops) error { return o.ProjAdd(p) }
 	i := 0
 	for b.Loop() {

@@ -55,8 +55,10 @@ func (c *checker) weight(name string, w *Weight) {
 	switch {
 	case c.err != nil:
 		return
-	case w.Format != BF16:
-		c.failf("%s.Format is %d, want BF16", name, w.Format)
+	case w.Format != BF16 && w.Format != Int8:
+		c.failf("%s.Format is %d, want BF16 or Int8", name, w.Format)
+	case w.Format == Int8 && (w.Block < 0 || w.Block > maxInt8Block || w.Block%8 != 0):
+		c.failf("%s.Block is %d, want a multiple of 8 up to %d", name, w.Block, maxInt8Block)
 	case w.Rows <= 0 || w.Cols <= 0 || w.Rows > maxBytes/2/w.Cols:
 		c.failf("%s is [%d, %d]", name, w.Rows, w.Cols)
 	}
@@ -66,8 +68,10 @@ func (c *checker) weight(name string, w *Weight) {
 		switch {
 		case part.Rows <= 0 || part.Rows > w.Rows-rows:
 			c.failf("%s.Parts[%d].Rows is %d, after %d of %d", name, i, part.Rows, rows, w.Rows)
-		case part.Data.size != 2*part.Rows*w.Cols:
-			c.failf("%s.Parts[%d].Data has %d bytes, want %d for [%d, %d]", name, i, part.Data.size, 2*part.Rows*w.Cols, part.Rows, w.Cols)
+		case part.Data.size != w.bytes(part.Rows):
+			c.failf("%s.Parts[%d].Data has %d bytes, want %d for [%d, %d]", name, i, part.Data.size, w.bytes(part.Rows), part.Rows, w.Cols)
+		case w.Format == Int8 && uintptr(part.Data.addr)%int8Align != 0:
+			c.failf("%s.Parts[%d].Data is not aligned to %d bytes", name, i, int8Align)
 		case !part.Bias.IsZero() && part.Bias.size != 2*part.Rows:
 			c.failf("%s.Parts[%d].Bias has %d bytes, want %d", name, i, part.Bias.size, 2*part.Rows)
 		case !part.Scales.IsZero():
@@ -81,6 +85,14 @@ func (c *checker) weight(name string, w *Weight) {
 	if rows != w.Rows {
 		c.failf("%s.Rows is %d, its parts have %d", name, w.Rows, rows)
 	}
+}
+
+// plainWeight demands a well-formed matrix of bfloat16.
+func (c *checker) plainWeight(name string, w *Weight) {
+	if c.err == nil && w.Format != BF16 {
+		c.failf("%s.Format is %d, want BF16", name, w.Format)
+	}
+	c.weight(name, w)
 }
 
 // ids demands that the n int32 in b lie in [0, limit).

@@ -30,6 +30,7 @@ type cpuArgs struct {
 	attend attendArgs
 	sample sampleArgs
 	filter filterArgs
+	int8   int8Args
 }
 
 // newCPU starts the pool.
@@ -77,8 +78,12 @@ const smallWork = 16 << 10
 // grainOf is how many units of so many elements make smallWork.
 func grainOf(elements int) int { return max(1, smallWork/max(elements, 1)) }
 
-// normalize fills the panel with the rows x[index[i]], normalized where there is a norm.
-func (c *cpu) normalize(x, index, norm Buffer, eps float32, rows, cols int) error {
+// normalize fills the panel for w with the rows x[index[i]], normalized where there is a norm.
+func (c *cpu) normalize(w *Weight, x, index, norm Buffer, eps float32, rows int) error {
+	if w.Format == Int8 {
+		return c.int8Normalize(x, index, norm, eps, rows, w.Cols)
+	}
+	cols := w.Cols
 	out, err := c.fillPanel(rows, cols)
 	if err != nil {
 		return err
@@ -90,8 +95,12 @@ func (c *cpu) normalize(x, index, norm Buffer, eps float32, rows, cols int) erro
 	return nil
 }
 
-// gate fills the panel with silu(gate) ⊙ up.
-func (c *cpu) gate(gateUp Buffer, rows, cols int) error {
+// gate fills the panel for w with silu(gate) ⊙ up.
+func (c *cpu) gate(w *Weight, gateUp Buffer, rows int) error {
+	if w.Format == Int8 {
+		return c.int8Gate(gateUp, rows, w.Cols)
+	}
+	cols := w.Cols
 	out, err := c.fillPanel(rows, cols)
 	if err != nil {
 		return err
@@ -116,6 +125,9 @@ const (
 
 // matmul multiplies the panel by w into y, or adds to it.
 func (c *cpu) matmul(w *Weight, y Buffer, rows int, add bool) error {
+	if w.Format == Int8 {
+		return c.int8Matmul(w, y, rows, add)
+	}
 	parts, err := c.lists.get(c.memory, len(w.Parts)*sizeOf[matmulPart]())
 	if err != nil {
 		return err

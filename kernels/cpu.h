@@ -40,6 +40,17 @@ struct matmul_args {
   int64_t part_count, rows, cols, x_stride, y_cols, chunk_rows, block_rows, blocks, add;
 };
 
+// The place of the scale in a row of cols int16: the float32 that they were made from lay before it.
+#define INT8_SCALE_AT(cols) (4 * (((cols) + 63) & ~(int64_t)63))
+
+struct int8_args {
+  struct queue queue;
+  const void *x;
+  float *y;
+  const struct matmul_part *parts;
+  int64_t part_count, rows, cols, x_stride, y_cols, chunk_rows, block_groups, blocks, block, group_bytes, add;
+};
+
 struct kv_args {
   char *base;
   int64_t bytes, block_stride, v_offset, token_stride, head_stride, block_tokens, float32s;
@@ -112,7 +123,7 @@ typedef void kernel(void *args);
 
 // The kernels of one set.
 struct kernel_set {
-  kernel *norm, *gate, *matmul, *rotate, *attend, *maxima, *sums;
+  kernel *norm, *gate, *matmul, *rotate, *attend, *maxima, *sums, *int8_norm, *int8_gate, *int8_matmul;
 };
 
 extern const struct kernel_set quire_avx512bf16, quire_avx512, quire_avx2, quire_portable;

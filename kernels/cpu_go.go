@@ -19,6 +19,10 @@ var goSet = kernelSet{
 	attend: goAttend,
 	maxima: goMaxima,
 	sums:   goSums,
+
+	int8Norm:   goInt8Norm,
+	int8Gate:   goInt8Gate,
+	int8Matmul: goInt8Matmul,
 }
 
 // floats is n float32 from element at on.

@@ -524,5 +524,8 @@ static void sums_kernel(void *args) {
 }
 
 #include "cpu_attend.h"
+#include "cpu_int8.h"
 
-#define KERNEL_SET {norm_kernel, gate_kernel, matmul_kernel, rotate_kernel, attend_kernel, maxima_kernel, sums_kernel}
+#define KERNEL_SET                                                                                          \
+  {norm_kernel,   gate_kernel, matmul_kernel,    rotate_kernel,    attend_kernel,\
+   maxima_kernel, sums_kernel, int8_norm_kernel, int8_gate_kernel, int8_matmul_kernel}

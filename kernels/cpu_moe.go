@@ -18,8 +18,7 @@ func (c *cpu) MoE(p *MoEParams) error {
 	if err != nil {
 		return err
 	}
-	hidden := p.Router.Cols
-	if err := c.normalize(p.X, Buffer{}, p.Norm, p.Eps, p.Rows, hidden); err != nil {
+	if err := c.normalize(&p.Router, p.X, Buffer{}, p.Norm, p.Eps, p.Rows); err != nil {
 		return err
 	}
 	if err := c.matmul(&p.Router, s.logits, p.Rows, false); err != nil {
@@ -128,14 +127,14 @@ func (c *cpu) expert(p *MoEParams, s *moeScratch, e int32) error {
 	}
 	// The panel was used since: normalizing the rows again is cheaper than keeping them.
 	index := Buffer{addr: unsafe.Pointer(&s.rows[0]), size: 4 * n}
-	if err := c.normalize(p.X, index, p.Norm, p.Eps, n, p.Router.Cols); err != nil {
+	gateUp, down := &p.GateUp[e], &p.Down[e]
+	if err := c.normalize(gateUp, p.X, index, p.Norm, p.Eps, n); err != nil {
 		return err
 	}
-	gateUp, down := &p.GateUp[e], &p.Down[e]
 	if err := c.matmul(gateUp, s.gateUp, n, false); err != nil {
 		return err
 	}
-	if err := c.gate(s.gateUp, n, down.Cols); err != nil {
+	if err := c.gate(down, s.gateUp, n); err != nil {
 		return err
 	}
 	if err := c.matmul(down, s.down, n, false); err != nil {

@@ -6,7 +6,7 @@ import (
 
 func (c *cpu) Embed(p *EmbedParams) error {
 	ck := checker{op: "Embed"}
-	ck.weight("Table", &p.Table)
+	ck.plainWeight("Table", &p.Table)
 	ck.buffer("Out", p.Out, p.Rows, p.Table.Cols, 4)
 	ck.ids("Tokens", p.Tokens, p.Rows, p.Table.Rows)
 	if ck.err != nil {
@@ -54,7 +54,7 @@ func (c *cpu) normProduct(ck *checker, x, norm Buffer, eps float32, w *Weight, o
 	if ck.err != nil || rows == 0 {
 		return ck.err
 	}
-	if err := c.normalize(x, Buffer{}, norm, eps, rows, w.Cols); err != nil {
+	if err := c.normalize(w, x, Buffer{}, norm, eps, rows); err != nil {
 		return err
 	}
 	return c.matmul(w, out, rows, false)
@@ -66,7 +66,7 @@ func (c *cpu) ProjAdd(p *ProjAddParams) error {
 	if ck.err != nil || p.Rows == 0 {
 		return ck.err
 	}
-	if err := c.normalize(p.X, Buffer{}, Buffer{}, 0, p.Rows, p.W.Cols); err != nil {
+	if err := c.normalize(&p.W, p.X, Buffer{}, Buffer{}, 0, p.Rows); err != nil {
 		return err
 	}
 	return c.matmul(&p.W, p.Out, p.Rows, true)
@@ -80,7 +80,7 @@ func (c *cpu) SiluDownAdd(p *SiluDownAddParams) error {
 	if ck.err != nil || p.Rows == 0 {
 		return ck.err
 	}
-	if err := c.gate(p.GateUp, p.Rows, p.W.Cols); err != nil {
+	if err := c.gate(&p.W, p.GateUp, p.Rows); err != nil {
 		return err
 	}
 	return c.matmul(&p.W, p.Out, p.Rows, true)
@@ -98,7 +98,7 @@ func (c *cpu) Head(p *HeadParams) error {
 	if ck.err != nil || p.Rows == 0 {
 		return ck.err
 	}
-	if err := c.normalize(p.X, p.Index, p.Norm, p.Eps, p.Rows, p.W.Cols); err != nil {
+	if err := c.normalize(&p.W, p.X, p.Index, p.Norm, p.Eps, p.Rows); err != nil {
 		return err
 	}
 	return c.matmul(&p.W, p.Logits, p.Rows, false)

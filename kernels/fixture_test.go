@@ -55,7 +55,7 @@ func (r *rig) fixture(rows int) *fixture {
 		ProjAdd:     ProjAddParams{X: attended, W: r.weight(heads*g.headDim, false, hidden), Out: x, Rows: rows},
 		NormGateUp:  NormGateUpParams{X: x, Norm: norm, Eps: 1e-6, W: r.weight(hidden, false, inner, inner), Out: gateUp, Rows: rows},
 		SiluDownAdd: SiluDownAddParams{GateUp: gateUp, W: r.weight(inner, false, hidden), Out: x, Rows: rows},
-		MoE:         *r.moe(hidden, 32, 4, 2, rows),
+		MoE:         *r.moe(BF16, hidden, 32, 4, 2, rows),
 		Head:        HeadParams{X: x, Index: at, Norm: norm, Eps: 1e-6, W: table, Logits: logits, Rows: rows},
 		Sample: SampleParams{
 			Logits: logits, Params: write(r, params), Out: r.alloc(rows * sizeOf[SampleOut]()), Vocab: vocab, Rows: rows,

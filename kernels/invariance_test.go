@@ -53,46 +53,53 @@ func rowsOf(b Buffer, rows int) [][]byte {
 	return out
 }
 
+// part is the rows [lo, hi) of a buffer with invariantRows.
+func part(b Buffer, lo, hi int) Buffer {
+	size := b.Bytes() / invariantRows
+	return b.Slice(lo*size, (hi-lo)*size)
+}
+
 // invariants are all operations, on inputs that they share.
 func invariants(r *rig) []invariant {
+	return append(r.productInvariants(BF16), append(r.productInvariants(Int8), r.otherInvariants()...)...)
+}
+
+// productInvariants are the operations with weights of the given format.
+func (r *rig) productInvariants(format Format) []invariant {
 	const cols, n = 130, invariantRows
-	w := r.weight(cols, true, 50, 30, 21)
+	w := r.weightIn(format, cols, true, 50, 30, 21)
 	x, norm := r.floats(n*cols), r.bf16s(cols)
 	gateUp, start := r.floats(n*2*cols), r.floats(n*w.Rows)
-	part := func(b Buffer, lo, hi int) Buffer { // rows of a buffer with n rows
-		size := b.Bytes() / n
-		return b.Slice(lo*size, (hi-lo)*size)
-	}
 	all := []invariant{
-		{name: "NormQKV", run: func(r *rig, lo, hi int) [][]byte {
+		{name: "NormQKV/" + format.String(), run: func(r *rig, lo, hi int) [][]byte {
 			out := r.alloc(4 * (hi - lo) * w.Rows)
 			r.do(func(o Ops) error {
 				return o.NormQKV(&NormQKVParams{X: part(x, lo, hi), Norm: norm, Eps: 1e-6, W: w, Out: out, Rows: hi - lo})
 			})
 			return rowsOf(out, hi-lo)
 		}},
-		{name: "NormGateUp", run: func(r *rig, lo, hi int) [][]byte {
+		{name: "NormGateUp/" + format.String(), run: func(r *rig, lo, hi int) [][]byte {
 			out := r.alloc(4 * (hi - lo) * w.Rows)
 			r.do(func(o Ops) error {
 				return o.NormGateUp(&NormGateUpParams{X: part(x, lo, hi), Norm: norm, Eps: 1e-6, W: w, Out: out, Rows: hi - lo})
 			})
 			return rowsOf(out, hi-lo)
 		}},
-		{name: "ProjAdd", run: func(r *rig, lo, hi int) [][]byte {
+		{name: "ProjAdd/" + format.String(), run: func(r *rig, lo, hi int) [][]byte {
 			out := write(r, part(start, lo, hi).bytes())
 			r.do(func(o Ops) error {
 				return o.ProjAdd(&ProjAddParams{X: part(x, lo, hi), W: w, Out: out, Rows: hi - lo})
 			})
 			return rowsOf(out, hi-lo)
 		}},
-		{name: "SiluDownAdd", run: func(r *rig, lo, hi int) [][]byte {
+		{name: "SiluDownAdd/" + format.String(), run: func(r *rig, lo, hi int) [][]byte {
 			out := write(r, part(start, lo, hi).bytes())
 			r.do(func(o Ops) error {
 				return o.SiluDownAdd(&SiluDownAddParams{GateUp: part(gateUp, lo, hi), W: w, Out: out, Rows: hi - lo})
 			})
 			return rowsOf(out, hi-lo)
 		}},
-		{name: "Head", run: func(r *rig, lo, hi int) [][]byte {
+		{name: "Head/" + format.String(), run: func(r *rig, lo, hi int) [][]byte {
 			var index []int32
 			for i := lo; i < hi; i++ {
 				index = append(index, int32(i))
@@ -104,18 +111,22 @@ func invariants(r *rig) []invariant {
 			return rowsOf(out, hi-lo)
 		}},
 	}
-	moe := r.moe(40, 24, 6, 2, n)
+	moe := r.moe(format, 40, 24, 6, 2, n)
 	moe.NormTopK = true
 	layer := moe.X
-	all = append(all, invariant{name: "MoE", run: func(r *rig, lo, hi int) [][]byte {
+	all = append(all, invariant{name: "MoE/" + format.String(), run: func(r *rig, lo, hi int) [][]byte {
 		p := *moe
 		p.X, p.Rows = write(r, part(layer, lo, hi).bytes()), hi-lo
 		p.Out = p.X
 		r.do(func(o Ops) error { return o.MoE(&p) })
 		return rowsOf(p.Out, hi-lo)
 	}})
+	return all
+}
 
-	const vocab = 10000
+// otherInvariants are the operations without weights.
+func (r *rig) otherInvariants() (all []invariant) {
+	const vocab, n = 10000, invariantRows
 	logits := r.floats(n * vocab)
 	var params []SampleRow
 	for i := range n {

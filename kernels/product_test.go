@@ -31,31 +31,40 @@ var productShapes = []struct {
 func TestProducts(t *testing.T) {
 	eachSet(t, func(t *testing.T, set string) {
 		r := newRig(t, set, 2)
-		for _, s := range productShapes {
-			t.Run(fmt.Sprintf("cols=%d/parts=%v/rows=%d", s.cols, s.parts, s.rows), func(t *testing.T) {
+		for i, s := range append(productShapes, productShapes...) {
+			format := BF16 + Format(i/len(productShapes))
+			t.Run(fmt.Sprintf("format=%s/cols=%d/parts=%v/rows=%d", format, s.cols, s.parts, s.rows), func(t *testing.T) {
 				r := &rig{tb: t, dev: r.dev, rng: r.rng}
-				w := r.weight(s.cols, true, s.parts...)
+				w := r.weightIn(format, s.cols, true, s.parts...)
+				tolerance := r.tolerance("product")
+				if format == Int8 {
+					tolerance = "int16"
+				}
 				x, norm := r.floats(s.rows*s.cols), r.bf16s(s.cols)
 				start := r.floats(s.rows * w.Rows)
 
 				t.Run("ProjAdd", func(t *testing.T) {
 					out := write(r, start.float32s())
 					r.do(func(o Ops) error { return o.ProjAdd(&ProjAddParams{X: x, W: w, Out: out, Rows: s.rows}) })
-					requireClose(t, "product", out.float32s(), r.wantProduct(w, x, Buffer{}, start, s.rows))
+					want := r.wantProduct(w, x, Buffer{}, start, s.rows)
+					if format == Int8 { // every kernel set gives the same bits
+						require.Equal(t, want, slices.Clone(out.float32s()))
+					}
+					requireClose(t, "product", out.float32s(), want)
 				})
 				t.Run("NormQKV", func(t *testing.T) {
 					out := write(r, start.float32s())
 					r.do(func(o Ops) error {
 						return o.NormQKV(&NormQKVParams{X: x, Norm: norm, Eps: 1e-6, W: w, Out: out, Rows: s.rows})
 					})
-					requireClose(t, r.tolerance("product"), out.float32s(), r.wantProduct(w, x, norm, Buffer{}, s.rows))
+					requireClose(t, tolerance, out.float32s(), r.wantProduct(w, x, norm, Buffer{}, s.rows))
 				})
 				t.Run("NormGateUp", func(t *testing.T) {
 					out := write(r, start.float32s())
 					r.do(func(o Ops) error {
 						return o.NormGateUp(&NormGateUpParams{X: x, Norm: norm, Eps: 1e-6, W: w, Out: out, Rows: s.rows})
 					})
-					requireClose(t, r.tolerance("product"), out.float32s(), r.wantProduct(w, x, norm, Buffer{}, s.rows))
+					requireClose(t, tolerance, out.float32s(), r.wantProduct(w, x, norm, Buffer{}, s.rows))
 				})
 				t.Run("SiluDownAdd", func(t *testing.T) {
 					out, gateUp := write(r, start.float32s()), r.floats(s.rows*2*s.cols)
@@ -67,7 +76,7 @@ func TestProducts(t *testing.T) {
 						in := gateUp.float32s()[2*i*s.cols:]
 						ref.SiluMul(gated.float32s()[i*s.cols:][:s.cols], in[:s.cols], in[s.cols:2*s.cols])
 					}
-					requireClose(t, r.tolerance("product"), out.float32s(), r.wantProduct(w, gated, Buffer{}, start, s.rows))
+					requireClose(t, tolerance, out.float32s(), r.wantProduct(w, gated, Buffer{}, start, s.rows))
 				})
 				t.Run("Head", func(t *testing.T) {
 					index := make([]int32, s.rows+2) // more rows of logits than of x
@@ -83,9 +92,14 @@ func TestProducts(t *testing.T) {
 					for _, i := range index {
 						want = append(want, all[int(i)*w.Rows:][:w.Rows]...)
 					}
-					requireClose(t, r.tolerance("product"), logits.float32s(), want)
+					requireClose(t, tolerance, logits.float32s(), want)
 				})
 				t.Run("Embed", func(t *testing.T) {
+					if format == Int8 {
+						err := r.dev.Do(t.Context(), func(o Ops) error { return o.Embed(&EmbedParams{Table: w}) })
+						require.ErrorContains(t, err, "Table.Format is 2, want BF16")
+						return
+					}
 					tokens := make([]int32, s.rows)
 					var want []float32
 					for i := range tokens {
@@ -174,24 +188,26 @@ func TestMoE(t *testing.T) {
 		for _, s := range shapes {
 			t.Run(fmt.Sprintf("experts=%d/top=%d/rows=%d", s.experts, s.topK, s.rows), func(t *testing.T) {
 				r := newRig(t, set, 2)
-				p := r.moe(s.hidden, s.inner, s.experts, s.topK, s.rows)
-				p.NormTopK = s.normalize
-				want := r.wantMoE(p, s.inner)
-				r.do(func(o Ops) error { return o.MoE(p) })
-				requireClose(t, r.tolerance("moe"), p.Out.float32s(), want)
+				for format, tolerance := range map[Format]string{BF16: r.tolerance("moe"), Int8: r.tolerance("int16")} {
+					p := r.moe(format, s.hidden, s.inner, s.experts, s.topK, s.rows)
+					p.NormTopK = s.normalize
+					want := r.wantMoE(p, s.inner)
+					r.do(func(o Ops) error { return o.MoE(p) })
+					requireClose(t, tolerance, p.Out.float32s(), want)
+				}
 			})
 		}
 	})
 }
 
-// moe is a random layer that adds to its input.
-func (r *rig) moe(hidden, inner, experts, topK, rows int) *MoEParams {
+// moe is a random layer that adds to its input, with experts in the given format.
+func (r *rig) moe(format Format, hidden, inner, experts, topK, rows int) *MoEParams {
 	p := &MoEParams{X: r.floats(rows * hidden), Norm: r.bf16s(hidden), Eps: 1e-6, TopK: topK, Rows: rows}
 	p.Out = p.X
 	p.Router = r.weight(hidden, false, experts)
 	for range experts {
-		p.GateUp = append(p.GateUp, r.weight(hidden, false, inner, inner))
-		p.Down = append(p.Down, r.weight(inner, false, hidden))
+		p.GateUp = append(p.GateUp, r.weightIn(format, hidden, false, inner, inner))
+		p.Down = append(p.Down, r.weightIn(format, inner, false, hidden))
 	}
 	return p
 }

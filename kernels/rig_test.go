@@ -22,6 +22,7 @@ var seedFlag = flag.Uint64("seed", 0, "replay random tests with this seed")
 // tolerance bounds the largest error of a kernel beside package ref, as a part of the largest number that ref gives.
 var tolerance = map[string]float64{
 	"product": 2e-6, // sums of up to 3,000 products
+	"int16":   1e-4, // where an input may be rounded to the other of two int16
 	"rounded": 3e-3, // the same where an input may be rounded to the other of two bfloat16
 	"norm":    1e-6,
 	"gate":    1e-6,
@@ -195,6 +196,10 @@ func (r *rig) weight(cols int, biases bool, rows ...int) Weight {
 
 // product is W·x + bias by package ref, added to y, for x as the set rounds it.
 func (r *rig) product(w Weight, x, y []float32) {
+	if w.Format == Int8 {
+		int8Product(w, x, y)
+		return
+	}
 	x = slices.Clone(x)
 	r.round(x)
 	for _, part := range w.Parts {

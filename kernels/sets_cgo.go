@@ -37,6 +37,10 @@ func newSet(name string, panelBytes int, set *C.struct_kernel_set) kernelSet {
 		attend: bind(set.attend),
 		maxima: bind(set.maxima),
 		sums:   bind(set.sums),
+
+		int8Norm:   bind(set.int8_norm),
+		int8Gate:   bind(set.int8_gate),
+		int8Matmul: bind(set.int8_matmul),
 	}
 }
 
@@ -52,6 +56,8 @@ var (
 	_ = same[unsafe.Sizeof(matmulPart{})-C.sizeof_struct_matmul_part]
 	_ = same[unsafe.Sizeof(matmulArgs{})-C.sizeof_struct_matmul_args]
 	_ = same[unsafe.Offsetof(matmulArgs{}.chunkRows)-unsafe.Offsetof(C.struct_matmul_args{}.chunk_rows)]
+	_ = same[unsafe.Sizeof(int8Args{})-C.sizeof_struct_int8_args]
+	_ = same[unsafe.Offsetof(int8Args{}.block)-unsafe.Offsetof(C.struct_int8_args{}.block)]
 	_ = same[unsafe.Sizeof(kvArgs{})-C.sizeof_struct_kv_args]
 	_ = same[unsafe.Offsetof(kvArgs{}.float32s)-unsafe.Offsetof(C.struct_kv_args{}.float32s)]
 	_ = same[unsafe.Sizeof(rotateArgs{})-C.sizeof_struct_rotate_args]

@@ -12,7 +12,7 @@ func vectorSets() []kernelSet {
 	var sets []kernelSet
 	x := &features.X86
 	if x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512DQ {
-		if x.HasAVX512BF16 {
+		if x.HasAVX512BF16 && x.HasAVX512VNNI { // no processor has one alone
 			sets = append(sets, newSet("avx512bf16", 2, &C.quire_avx512bf16))
 		}
 		sets = append(sets, newSet("avx512", 4, &C.quire_avx512))

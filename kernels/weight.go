@@ -1,12 +1,28 @@
 package kernels
 
+import "fmt"
+
 // Format is how a weight's numbers are stored. The set is closed: it must match the kernels.
 type Format uint8
 
 // The formats.
 const (
 	BF16 Format = iota + 1 // bfloat16, row-major, no scales
+	// Int8 is int8 with a float32 scale for each row and block of columns, which lies beside the numbers. QuantizeInt8 makes
+	// it; see there for the layout. CPU only, and not for Embed.
+	Int8
 )
+
+// String is the name used in flags and results.
+func (f Format) String() string {
+	switch f {
+	case BF16:
+		return "bf16"
+	case Int8:
+		return "int8"
+	}
+	return fmt.Sprintf("Format(%d)", uint8(f))
+}
 
 // Weight is a matrix [Rows, Cols], row-major, that may lie in several parts (q, k, v). A product with it computes
 // y[r] = sum over c of W[r,c]·x[c] + bias[r].
@@ -15,13 +31,14 @@ type Weight struct {
 	Rows   int // of all parts
 	Cols   int
 	Parts  []Part // in row order
+	Block  int    // of Int8: columns that share a scale, a multiple of 8 up to 512. 0: Int8Block
 }
 
 // Part is a run of rows of a Weight that is contiguous in memory.
 type Part struct {
 	Rows   int
-	Data   Buffer // [Rows, Cols] in the weight's format; any alignment
-	Scales Buffer // for formats with scales; else zero
+	Data   Buffer // [Rows, Cols] in the weight's format; any alignment for BF16, 64 bytes for Int8
+	Scales Buffer // for formats whose scales lie apart; else zero
 	Bias   Buffer // [Rows] bfloat16, or zero for none
 }
 

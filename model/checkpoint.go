@@ -34,6 +34,7 @@ type Checkpoint struct {
 
 	tensors map[string]Tensor
 	close   func() error
+	mapped  bool // tensors lie in the maps of files
 
 	// fill makes a tensor's bfloat16 bytes; only generated checkpoints have it, and their tensors have no Data.
 	fill func(name string, dst []byte)
@@ -102,6 +103,10 @@ func (c *Checkpoint) Tensor(name string) (Tensor, error) {
 func (c *Checkpoint) Weight(name string, shape ...int) (Tensor, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.weight(name, shape...)
+}
+
+func (c *Checkpoint) weight(name string, shape ...int) (Tensor, error) {
 	if t, ok := c.tensors[name]; ok && !slices.Equal(t.Shape, shape) {
 		return Tensor{}, invalid(c.Name, "%w", shapeProblem(t, shape))
 	}

@@ -37,7 +37,7 @@ func OpenDir(path string) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.tensors, c.close = weights.tensors, weights.close
+	c.tensors, c.close, c.mapped = weights.tensors, weights.close, true
 	if err := c.CheckShapes(); err != nil {
 		c.Close()
 		return nil, err

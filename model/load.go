@@ -16,6 +16,12 @@ type LoadOptions struct {
 	MaxLogitRows int // most rows of one Logits. Default 64, or MaxRows if that is less
 	MaxContext   int // positions that may occur. Default: the model's own limit, which is also the most
 	Shard        Shard
+	// Weights is the format of the matrices that products read: kernels.BF16 (default) or kernels.Int8, which is made of
+	// them while the model is loaded. Int8 is for the CPU.
+	Weights kernels.Format
+	// WeightsCache is a directory where weights that were made are kept for the next time. "": they are not. It has no effect
+	// on BF16.
+	WeightsCache string
 	// Log receives one line for what a user should know of the weights, if the checkpoint has no Log of its own.
 	Log func(line string)
 }
@@ -33,6 +39,9 @@ func (o LoadOptions) withDefaults(c Config) LoadOptions {
 	if o.MaxContext == 0 {
 		o.MaxContext = c.MaxPositions
 	}
+	if o.Weights == 0 {
+		o.Weights = kernels.BF16
+	}
 	if o.Shard.Ranks == 0 {
 		o.Shard.Ranks = 1
 	}
@@ -45,6 +54,8 @@ func (o LoadOptions) check(c Config) error {
 		return fmt.Errorf("got %d rows, %d logit rows, a context of %d, want at least 1 of each", o.MaxRows, o.MaxLogitRows, o.MaxContext)
 	case o.MaxContext > c.MaxPositions:
 		return fmt.Errorf("got a context of %d, but the model was made for %d", o.MaxContext, c.MaxPositions)
+	case o.Weights != kernels.BF16 && o.Weights != kernels.Int8:
+		return fmt.Errorf("weights in %s: %w", o.Weights, errors.ErrUnsupported)
 	case o.Shard != Shard{Rank: 0, Ranks: 1}:
 		return fmt.Errorf("rank %d of %d: a model cannot be split yet: %w", o.Shard.Rank, o.Shard.Ranks, errors.ErrUnsupported)
 	}
@@ -66,6 +77,9 @@ func load(device *kernels.Device, ck *Checkpoint, o LoadOptions) (*Model, error)
 	o = o.withDefaults(c)
 	if err := o.check(c); err != nil {
 		return nil, err
+	}
+	if kind := device.Info().Kind; o.Weights == kernels.Int8 && kind != "cpu" {
+		return nil, fmt.Errorf("weights in int8 on device %q: %w", kind, errors.ErrUnsupported)
 	}
 	if ck.Log == nil {
 		ck.Log = o.Log
@@ -110,14 +124,24 @@ func (m *Model) readWeights(ck *Checkpoint) error {
 	c := m.Config
 	w := &weights{model: m, checkpoint: ck}
 	m.Embedding = w.matrix(c.Hidden, rows("model.embed_tokens", c.Vocab))
+	if m.options.Weights == kernels.Int8 && w.err == nil {
+		w.err = w.loadInt8()
+	}
+	if w.err != nil {
+		return w.err
+	}
 	m.Layers = make([]Layer, c.Layers)
 	for i := range m.Layers {
 		m.Layers[i] = w.layer(i)
 	}
 	m.Norm = w.vector("model.norm.weight", c.Hidden)
-	m.Head = m.Embedding
-	if !c.TiedHead {
-		m.Head = w.matrix(c.Hidden, rows("lm_head", c.Vocab))
+	switch {
+	case !c.TiedHead:
+		m.Head = w.product(c.Hidden, rows("lm_head", c.Vocab))
+	case m.options.Weights == kernels.Int8:
+		m.Head = w.product(c.Hidden, rows("model.embed_tokens", c.Vocab))
+	default:
+		m.Head = m.Embedding
 	}
 	return w.err
 }
@@ -145,11 +169,11 @@ func (w *weights) layer(i int) Layer {
 	qRows, kvRows := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	l := Layer{
 		AttentionNorm: w.vector(prefix+"input_layernorm.weight", c.Hidden),
-		QKV: w.matrix(c.Hidden,
+		QKV: w.product(c.Hidden,
 			tensorRows{attn + "q_proj", qRows, c.QKVBias},
 			tensorRows{attn + "k_proj", kvRows, c.QKVBias},
 			tensorRows{attn + "v_proj", kvRows, c.QKVBias}),
-		Proj:    w.matrix(qRows, rows(attn+"o_proj", c.Hidden)),
+		Proj:    w.product(qRows, rows(attn+"o_proj", c.Hidden)),
 		MLPNorm: w.vector(prefix+"post_attention_layernorm.weight", c.Hidden),
 	}
 	if c.QKNorm {
@@ -171,8 +195,8 @@ func (w *weights) layer(i int) Layer {
 
 func (w *weights) mlp(prefix string, intermediate int) (gateUp, down kernels.Weight) {
 	hidden := w.model.Config.Hidden
-	return w.matrix(hidden, rows(prefix+"gate_proj", intermediate), rows(prefix+"up_proj", intermediate)),
-		w.matrix(intermediate, rows(prefix+"down_proj", hidden))
+	return w.product(hidden, rows(prefix+"gate_proj", intermediate), rows(prefix+"up_proj", intermediate)),
+		w.product(intermediate, rows(prefix+"down_proj", hidden))
 }
 
 // matrix is a weight of cols columns that lies in several tensors.

@@ -21,7 +21,14 @@ func (m Memory) Total() int64 { return m.Weights + m.Activations + m.Rope }
 func PlanMemory(c Config, o LoadOptions, activationBytes int) Memory {
 	o = o.withDefaults(c)
 	var m Memory
-	for _, shape := range c.Weights() {
+	if o.Weights == kernels.Int8 {
+		m.Weights = c.int8Bytes()
+	}
+	replaced := c.replaced(o.Weights)
+	for name, shape := range c.Weights() {
+		if replaced[name] {
+			continue
+		}
 		n := int64(2) // bytes of a bfloat16
 		for _, d := range shape {
 			n *= int64(d)

@@ -14,13 +14,14 @@ type Model struct {
 	Layers    []Layer
 	Embedding kernels.Weight // [Vocab, Hidden]
 	Norm      kernels.Buffer // [Hidden] bfloat16, of the last RMSNorm
-	Head      kernels.Weight // [Vocab, Hidden]; Embedding where it is tied
+	Head      kernels.Weight // [Vocab, Hidden]; Embedding where it is tied, but for its format
 	Rope      kernels.Buffer // [MaxContext, HeadDim] float32, see Rope.Table
 
 	device   *kernels.Device
 	options  LoadOptions
 	memory   Memory
 	uploads  []kernels.Buffer // weights
+	image    int8Image        // of weights in int8
 	act      activations
 	filters  filterBuffers
 	lists    *attention.Buffers
@@ -80,6 +81,8 @@ func (m *Model) Close() {
 		m.device.Free(b)
 	}
 	m.uploads = nil
+	_ = unmap(m.image.data) // it fails only for what is no map
+	m.image = int8Image{}
 	for _, p := range m.act.parts(m.Config, m.options, m.device.ActivationBytes()) {
 		m.device.Free(*p.buffer)
 		*p.buffer = kernels.Buffer{}

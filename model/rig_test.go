@@ -70,7 +70,18 @@ const (
 )
 
 func newRig(t testing.TB, device *kernels.Device, ck *Checkpoint, kvType kernels.KVType) *rig {
-	m, err := Load(device, ck, LoadOptions{MaxContext: 512, MaxLogitRows: 96})
+	return newRigWith(t, device, ck, kvType, kernels.BF16)
+}
+
+// newRigWith is newRig for products that read weights in the given format.
+func newRigWith(t testing.TB, device *kernels.Device, ck *Checkpoint, kvType kernels.KVType, weights kernels.Format) *rig {
+	return newRigWithOptions(t, device, ck, kvType, LoadOptions{Weights: weights})
+}
+
+// newRigWithOptions is newRig with some of the options set.
+func newRigWithOptions(t testing.TB, device *kernels.Device, ck *Checkpoint, kvType kernels.KVType, o LoadOptions) *rig {
+	o.MaxContext, o.MaxLogitRows = 512, 96
+	m, err := Load(device, ck, o)
 	require.NoError(t, err)
 	kv, err := NewKV(device, ck.Config, rigBlocks, rigBlockTokens, kvType)
 	require.NoError(t, err)

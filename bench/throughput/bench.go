@@ -52,8 +52,8 @@ func openBench(ctx context.Context, s settings, shapes []shape, flags cli.Engine
 		return nil, err
 	}
 	took := rig.Settings()
-	s.MaxContext, s.KV, s.BlockTokens, s.CacheTokens = took.MaxContext, took.KV, took.BlockTokens, took.CacheTokens
-	return &bench{settings: s, rig: rig, probe: probe, cost: costOf(rig.Checkpoint().Config, rig.Details().KVBytesPerToken)}, nil
+	s.MaxContext, s.Weights, s.KV, s.BlockTokens, s.CacheTokens = took.MaxContext, took.Weights, took.KV, took.BlockTokens, took.CacheTokens
+	return &bench{settings: s, rig: rig, probe: probe, cost: costOf(rig.Checkpoint().Config, rig.Weights(), rig.Details().KVBytesPerToken)}, nil
 }
 
 func (b *bench) close() {

@@ -44,6 +44,7 @@ type settings struct {
 
 	// As the engine took them.
 	MaxContext  int    `json:"max_model_len"`
+	Weights     string `json:"weights"`
 	KV          string `json:"kv"`
 	BlockTokens int    `json:"block_tokens"`
 	CacheTokens int    `json:"cache_tokens"`

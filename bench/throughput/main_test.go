@@ -16,6 +16,7 @@ import (
 	"github.com/quire-llm/quire/bench/internal/suite"
 	"github.com/quire-llm/quire/engine"
 	"github.com/quire-llm/quire/internal/cli"
+	"github.com/quire-llm/quire/kernels"
 	"github.com/quire-llm/quire/model"
 )
 
@@ -196,14 +197,15 @@ func TestCostOfQwen3(t *testing.T) {
 	ck, err := (&cli.EngineFlags{Model: "synthetic:qwen3-0.6b"}).OpenModel(func(string) {})
 	require.NoError(t, err)
 	defer ck.Close()
-	c := costOf(ck.Config, ck.Config.KVBytesPerToken(2))
+	c := costOf(ck.Config, kernels.BF16, ck.Config.KVBytesPerToken(2))
 	require.Equal(t, 440_401_920.0, c.layerParameters)
 	require.Equal(t, 155_582_464.0, c.headParameters)
 	require.InDelta(t, 1_192e6, c.stepBytes, 1e6)
+	require.InDelta(t, 614.6e6, costOf(ck.Config, kernels.Int8, 114_688).stepBytes, 1e5) // 1 + 4/128 bytes each
 	require.Equal(t, 114_688.0, c.kvBytes)
 	require.Equal(t, 4.0*16*128*28, c.pairOperations)
 
-	require.Zero(t, costOf(model.Config{MoE: model.MoE{Experts: 8}}, 64), "which experts are read is not known")
+	require.Zero(t, costOf(model.Config{MoE: model.MoE{Experts: 8}}, kernels.BF16, 64), "which experts are read is not known")
 }
 
 func TestCounts(t *testing.T) {

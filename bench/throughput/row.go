@@ -80,6 +80,7 @@ func (b *bench) printHeader(w io.Writer) {
 	d := b.rig.Details()
 	fmt.Fprintf(w, "Model: %s\n", d.Model)
 	suite.PrintMachine(w, d)
+	fmt.Fprintf(w, "Weights: %s, %.1f MB read in a step\n", b.settings.Weights, b.cost.stepBytes/1e6)
 	fmt.Fprintf(w, "KV cache: %s, %s, %d tokens in blocks of %d, %d bytes a token\n", d.Strategy, b.settings.KV, b.settings.CacheTokens, d.KVBlockTokens, d.KVBytesPerToken)
 	fmt.Fprintf(w, "Repeats: %d, each on an empty cache; the one with the median time is shown. Seed %d\n", b.settings.Repeats, b.settings.Seed)
 	if b.settings.Workload == "nano" && b.settings.Seed == 0 {

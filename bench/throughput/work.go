@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/quire-llm/quire/engine"
+	"github.com/quire-llm/quire/kernels"
 	"github.com/quire-llm/quire/model"
 )
 
@@ -17,12 +18,13 @@ type modelCost struct {
 	pairOperations  float64 // of attention, for a row and a token that it sees
 }
 
-func costOf(c model.Config, kvBytesPerToken int) modelCost {
+func costOf(c model.Config, weights kernels.Format, kvBytesPerToken int) modelCost {
 	if c.MoE.Experts > 0 {
 		return modelCost{}
 	}
 	cost := modelCost{
 		headParameters: float64(c.Vocab) * float64(c.Hidden),
+		stepBytes:      float64(c.ProductBytes(weights)),
 		kvBytes:        float64(kvBytesPerToken),
 		pairOperations: 4 * float64(c.Heads) * float64(c.HeadDim) * float64(c.Layers),
 	}
@@ -31,7 +33,6 @@ func costOf(c model.Config, kvBytesPerToken int) modelCost {
 			cost.layerParameters += float64(size[0]) * float64(size[1])
 		}
 	}
-	cost.stepBytes = 2 * (cost.layerParameters + cost.headParameters)
 	return cost
 }
 

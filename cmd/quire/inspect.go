@@ -85,6 +85,8 @@ type tokenizerDescription struct {
 
 // memoryDescription says what fits this machine now.
 type memoryDescription struct {
+	Weights         string         `json:"weights"`             // as products would read them
+	StepBytes       int64          `json:"weight_bytes_a_step"` // that they would read, of a mixture of experts all
 	KV              string         `json:"kv"`
 	KVBytesPerToken int            `json:"kv_bytes_per_token"`
 	AvailableBytes  int64          `json:"available_bytes"`
@@ -198,6 +200,8 @@ func describeMemory(f cli.EngineFlags, ck *model.Checkpoint) (memoryDescription,
 		return memoryDescription{}, err
 	}
 	m := memoryDescription{
+		Weights:         options.Weights.String(),
+		StepBytes:       ck.Config.ProductBytes(options.Weights),
 		KV:              options.KV.String(),
 		KVBytesPerToken: plan.KVBytesPerToken,
 		AvailableBytes:  plan.Available,

@@ -45,6 +45,7 @@ func (d description) write(w io.Writer) error {
 		row("tokenizer", "%d tokens, %d of them ordinary; chat template %s", t.Tokens, t.Ordinary, t.ChatTemplate)
 	}
 	m := d.Memory
+	row("products", "%s weights, %s read in a step", m.Weights, cli.Bytes(m.StepBytes))
 	row("KV cache", "%d bytes a token (%s)", m.KVBytesPerToken, m.KV)
 	if m.AvailableBytes > 0 {
 		row("fits here", "a context of %d tokens, in %s of available memory", m.LargestContext, cli.Bytes(m.AvailableBytes))

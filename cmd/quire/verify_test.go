@@ -162,3 +162,32 @@ func TestVerifyPrintsATable(t *testing.T) {
 	require.Regexp(t, `(?m)^ +all +180 +1190 `, r.stdout)
 	require.Contains(t, r.stdout, "passed: 1370 positions compared, 100 % of the continuations")
 }
+
+// TestVerifyInt8: both passes are judged by the limits of int8, and say how they stand beside bf16's. A wrong model fails.
+func TestVerifyInt8(t *testing.T) {
+	golden := testdata + "tiny-golden.json"
+	r, passes := verified(t, "tiny", golden, "-weights", "int8")
+	require.Equal(t, cli.OK, r.exit, r.stderr)
+	require.Len(t, passes, 2)
+	for _, p := range passes {
+		require.Equal(t, "int8", p.Weights)
+		require.True(t, p.Judged)
+		require.True(t, p.Passed)
+		require.True(t, p.WithinBF16)
+		require.Greater(t, p.Report.Mean, 0.001, "int8 must show")
+		require.Zero(t, p.Report.GreedyFlipped)
+	}
+	r = run(t, "", "verify", "tiny", golden, "-weights", "int8")
+	require.Contains(t, r.stdout, "of the reference's own bfloat16 run: within the limits of bf16")
+
+	r, passes = verified(t, testdata+"tiny-qwen3-plain", golden, "-weights", "int8")
+	require.Equal(t, cli.Failed, r.exit)
+	require.False(t, passes[0].Passed)
+	require.False(t, passes[0].WithinBF16)
+
+	dir := copyGolden(t, "qwen3-tied-gqa2") // its golden file records no bfloat16 run
+	r, passes = verified(t, dir, filepath.Join(dir, "golden.json"), "-weights", "int8", "-kv", "f32")
+	require.Equal(t, cli.OK, r.exit, r.stderr)
+	require.False(t, passes[0].Judged)
+	require.Equal(t, cli.Usage, run(t, "", "verify", "tiny", golden, "-weights", "int3").exit)
+}

@@ -30,6 +30,9 @@ type EngineFlags struct {
 	Threads   int
 	KernelSet string
 
+	Weights      string
+	WeightsCache string
+
 	Cache       string
 	KV          string
 	BlockTokens int
@@ -48,6 +51,8 @@ func (f *EngineFlags) RegisterDevice(flags *pflag.FlagSet) {
 	flags.StringVar(&f.Device, "device", "", "`device` to run on: cpu (default: the best one found)")
 	flags.IntVar(&f.Threads, "threads", 0, "CPU worker threads (default: one for each core)")
 	flags.StringVar(&f.KernelSet, "kernel-set", "", "CPU kernels: avx512bf16, avx512, avx2, portable or go (default: the best that this CPU runs)")
+	flags.StringVar(&f.Weights, "weights", kernels.BF16.String(), "format of the weights that products read: bf16, or int8, made while the model is loaded")
+	flags.StringVar(&f.WeightsCache, "weights-cache", "", "`directory` where int8 weights are kept for the next time (default: they are made every time)")
 }
 
 // RegisterCache adds the flags of the KV cache, but for the strategy.
@@ -71,11 +76,15 @@ func (f *EngineFlags) RegisterContext(flags *pflag.FlagSet) {
 func (f *EngineFlags) Options() (engine.Options, error) {
 	o := engine.Options{
 		DeviceOptions: kernels.Options{Device: f.Device, Threads: f.Threads, KernelSet: f.KernelSet},
+		WeightsCache:  f.WeightsCache,
 		BlockTokens:   f.BlockTokens,
 		CacheTokens:   f.CacheTokens,
 		MaxContext:    f.Context,
 	}
 	var err error
+	if o.Weights, err = parseWeights(f.Weights); err != nil {
+		return o, err
+	}
 	if o.KV, err = ParseKV(f.KV); err != nil {
 		return o, err
 	}
@@ -109,6 +118,16 @@ func ParseKV(name string) (kernels.KVType, error) {
 		}
 	}
 	return 0, UsageError("take bf16 or f32", "no KV type %q", name)
+}
+
+// parseWeights finds a format of weights by its name; "" is the default.
+func parseWeights(name string) (kernels.Format, error) {
+	for _, f := range []kernels.Format{kernels.BF16, kernels.Int8} {
+		if name == f.String() || name == "" {
+			return f, nil
+		}
+	}
+	return 0, UsageError("take bf16 or int8", "no weight format %q", name)
 }
 
 func parseStrategy(name string) (kvcache.Strategy, error) {

@@ -51,6 +51,20 @@ func BF16(f *File) Tolerance {
 	return Tolerance{Mean: 1.25 * e.Mean, P99: 1.5 * e.P99, Margin: 3 * e.Mean, Flips: flips, Compared: 0.8}
 }
 
+// Int8 is the tolerance for weights in int8: at most 3 × the mean and the 99th percentile of what the reference's own bfloat16
+// run misses, and one lead in 33 may flip. Trained models stay within BF16's limits; random ones, whose weights int8 keeps
+// worse than bfloat16 does and whose tokens are all about as likely, miss up to 2.5 × the mean.
+func Int8(f *File) Tolerance {
+	t := BF16(f)
+	t.Mean, t.P99, t.Flips = 3/1.25*t.Mean, 3/1.5*t.P99, 0.03
+	return t
+}
+
+// Within reports whether the errors of all numbers together are within the limits of another tolerance.
+func (r Report) Within(tol Tolerance) bool {
+	return !exceeds(r.Mean, tol.Mean) && !exceeds(r.P99, tol.P99)
+}
+
 // What counts where a file does not record the error of the reference's own bfloat16 run.
 const (
 	unrecordedMean  = 0.0107 // of a random two-layer Qwen3, the smallest architecture that it was recorded for

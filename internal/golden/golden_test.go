@@ -150,6 +150,18 @@ func TestBF16(t *testing.T) {
 	require.InDelta(t, 1.5*5*0.0107, absent.P99, 1e-12)
 }
 
+func TestInt8(t *testing.T) {
+	f := &File{BF16Error: Error{Mean: 0.004, P99: 0.04}}
+	tol := Int8(f)
+	require.InDelta(t, 0.012, tol.Mean, 1e-12)
+	require.InDelta(t, 0.12, tol.P99, 1e-12)
+	require.InDelta(t, 0.012, tol.Margin, 1e-12)
+	require.InDelta(t, 0.03, tol.Flips, 1e-12)
+	require.True(t, Report{Mean: 0.005, P99: 0.05}.Within(BF16(f)))
+	require.False(t, Report{Mean: 0.0051, P99: 0.05}.Within(BF16(f)))
+	require.False(t, Report{Mean: 0.005, P99: 0.061}.Within(BF16(f)))
+}
+
 func TestParse(t *testing.T) {
 	const whole = `{"made_with":"x","bf16_mean_abs_logprob_error":[0.1],"cases":[{"token_ids":[1,2],` +
 		`"prompt_logprobs":[null,-1.5],"last_logits_top8":[[3,2.5]],"greedy_token_ids":[3],"greedy_top1_margin":[0.5]}]}`

@@ -19,6 +19,7 @@ func (s *session) printHeader(w io.Writer) {
 	fmt.Fprintf(w, "Max input length: %d\n", s.settings.MaxInputTokens)
 	fmt.Fprintf(w, "Max output length: %d\n", s.settings.MaxOutputTokens)
 	printDevice(w, d)
+	fmt.Fprintf(w, "Weights: %s\n", s.settings.Weights)
 	fmt.Fprintf(w, "KV cache: %s, %s, blocks of %d tokens, %d bytes a token\n", d.Strategy, s.settings.KV, d.KVBlockTokens, d.KVBytesPerToken)
 	fmt.Fprintf(w, "Repeats: %d, each on an empty cache; the one with the median time is shown. Seed %d\n", s.settings.Repeats, s.settings.Seed)
 	printModelAndBuild(w, d)

@@ -30,6 +30,9 @@ func (r *Rig) Close() { r.s.close() }
 // Checkpoint is the model.
 func (r *Rig) Checkpoint() *model.Checkpoint { return r.s.checkpoint }
 
+// Weights is the format of the matrices that products read.
+func (r *Rig) Weights() kernels.Format { return r.s.options.Weights }
+
 // Device is what it runs on.
 func (r *Rig) Device() *kernels.Device { return r.s.device }
 

@@ -68,7 +68,7 @@ func open(ctx context.Context, b Benchmark, settings Settings, flags cli.EngineF
 	}
 	s.settings.CacheTokens = plan.CacheTokens()
 	s.settings.BlockTokens = plan.BlockTokens
-	s.settings.KV = s.options.KV.String()
+	s.settings.Weights, s.settings.KV = s.options.Weights.String(), s.options.KV.String()
 	s.details = s.describe(ctx, plan)
 	return s, nil
 }

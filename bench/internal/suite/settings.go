@@ -24,6 +24,7 @@ type Settings struct {
 	MaxContext      int     `json:"max_model_len"`
 
 	// As the engine took them.
+	Weights     string `json:"weights"`
 	KV          string `json:"kv"`
 	BlockTokens int    `json:"block_tokens"`
 	CacheTokens int    `json:"cache_tokens"`
