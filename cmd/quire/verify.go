@@ -122,7 +122,7 @@ func int8Passes(file *golden.File) []pass {
 	}
 	var all []pass
 	for _, kv := range []kernels.KVType{kernels.KVF32, kernels.KVBF16} {
-		all = append(all, pass{fmt.Sprintf("int8 weights, %s KV cache: %s", kv, limits), kv, t, file.BF16Error.Mean > 0, false})
+		all = append(all, pass{fmt.Sprintf("int8 weights, %s KV cache: %s", kv, limits), kv, t, file.BF16Error.Mean > 0, kv == kernels.KVF32})
 	}
 	return all
 }
