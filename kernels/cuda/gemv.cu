@@ -19,51 +19,64 @@ constexpr int kGemvWarps = kGemvThreads / kWarp;
 constexpr int kGemvStep = 32;  // columns that a warp takes at a time
 static_assert(kGemvRows == 16, "the rows of an operand");
 
-// stream8 is load8 for memory that is read once.
-__device__ static inline uint4 stream8(const bf16* p, int count, bool aligned) {
-  if (!aligned || count < 8) return gather8(p, count);
-  uint4 v;
+// operand is eight elements at p, zeros behind the first count. With kAligned p is aligned to 16
+// bytes and count a multiple of 8; with kOnce the memory is read once.
+template <bool kAligned, bool kOnce>
+__device__ static inline uint4 operand(const bf16* p, int count) {
+  if (!kAligned) return gather8(p, count);
+  uint4 v = make_uint4(0, 0, 0, 0);
+  if (count <= 0) return v;
+  if (!kOnce) return *reinterpret_cast<const uint4*>(p);
   asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
       : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
       : "l"(p));
   return v;
 }
 
+// Operands is what a lane has of x and w for a step of its warp.
+template <int kTiles>
+struct Operands {
+  uint4 lower, upper;  // row g of x, and row g+8
+  uint4 w[kTiles];
+};
+
 // multiply adds a warp's share of the columns to sums: products of all rows with 8 * kTiles
-// outputs. kAhead steps are loaded before the first is used.
+// outputs. kAhead steps are under way from memory at any time.
 template <int kTiles, int kAhead, bool kAligned>
 __device__ static void multiply(float (&sums)[kTiles][4], const GemmParams& p, int first_output) {
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int g = lane / 4, run = lane % 4 * kVector;
-  const bf16* lower = g < p.rows ? p.x + g * p.x_stride + run : nullptr;
-  const bf16* upper = g + 8 < p.rows ? p.x + (g + 8) * p.x_stride + run : nullptr;
+  const bf16* lower = p.x + g * p.x_stride + run;  // not read where there is no such row
+  const bf16* upper = lower + 8 * p.x_stride;
   const bf16* w[kTiles];
 #pragma unroll
   for (int j = 0; j < kTiles; j++) {
-    const int n = first_output + j * 8 + g;
-    w[j] = n < p.outputs ? row_of(p.w, n, p.cols) + run : nullptr;
+    const int n = min(first_output + j * 8 + g, p.outputs - 1);  // again the last: it is not stored
+    w[j] = row_of(p.w, n, p.cols) + run;
   }
 
   constexpr int kStride = kGemvWarps * kGemvStep;
-  for (int column = warp * kGemvStep; column < p.cols; column += kAhead * kStride) {
-    uint4 a[kAhead][2], b[kAhead][kTiles];
+  Operands<kTiles> ring[kAhead];
+  auto load = [&](Operands<kTiles>& to, int column) {
+    const int count = p.cols - column - run;
 #pragma unroll
-    for (int i = 0; i < kAhead; i++) {
-      const int c = column + i * kStride;
-      const int count = p.cols - c - run;
+    for (int j = 0; j < kTiles; j++) to.w[j] = operand<kAligned, true>(w[j] + column, count);
+    to.lower = operand<kAligned, false>(lower + column, g < p.rows ? count : 0);
+    to.upper = operand<kAligned, false>(upper + column, g + 8 < p.rows ? count : 0);
+  };
+  int column = warp * kGemvStep;
 #pragma unroll
-      for (int j = 0; j < kTiles; j++)
-        b[i][j] = stream8(w[j] + c, w[j] == nullptr ? 0 : count, kAligned);
-      a[i][0] = load8(lower + c, lower == nullptr ? 0 : count, kAligned);
-      a[i][1] = load8(upper + c, upper == nullptr ? 0 : count, kAligned);
-    }
+  for (int i = 0; i < kAhead; i++) load(ring[i], column + i * kStride);
+  for (; column < p.cols; column += kAhead * kStride) {
 #pragma unroll
-    for (int i = 0; i < kAhead; i++) {
+    for (int i = 0; i < kAhead; i++) {  // steps past the end are zeros
+      const Operands<kTiles>& o = ring[i];
 #pragma unroll
       for (int j = 0; j < kTiles; j++) {
-        multiply_add(sums[j], a[i][0].x, a[i][1].x, a[i][0].y, a[i][1].y, b[i][j].x, b[i][j].y);
-        multiply_add(sums[j], a[i][0].z, a[i][1].z, a[i][0].w, a[i][1].w, b[i][j].z, b[i][j].w);
+        multiply_add(sums[j], o.lower.x, o.upper.x, o.lower.y, o.upper.y, o.w[j].x, o.w[j].y);
+        multiply_add(sums[j], o.lower.z, o.upper.z, o.lower.w, o.upper.w, o.w[j].z, o.w[j].w);
       }
+      load(ring[i], column + (kAhead + i) * kStride);
     }
   }
 }
