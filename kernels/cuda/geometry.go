@@ -44,7 +44,7 @@ func (p *GemmParams) Geometry(multiprocessors int) Geometry {
 		return Geometry{Kernel: kernel, Blocks: [2]int{ceil(outputs, width), 1}, Threads: GemvThreads}
 	}
 	large := [2]int{ceil(rows, GemmLargeRows), ceil(outputs, GemmLargeOutputs)}
-	if large[0]*large[1] >= 2*multiprocessors { // as many as run at once
+	if 4*large[0]*large[1] >= 3*multiprocessors { // most have one
 		return Geometry{Kernel: GemmLargeBF16, Blocks: large, Threads: GemmLargeThreads, SharedBytes: GemmLargeShared}
 	}
 	small := [2]int{ceil(rows, GemmSmallRows), ceil(outputs, GemmSmallOutputs)}

@@ -26,6 +26,7 @@ func TestGeometry(t *testing.T) {
 		{"16 rows, odd", (&GemmParams{Rows: 16, Outputs: 331}).Geometry(h100), Geometry{Gemv8BF16, [2]int{42, 1}, 256, 0}},
 		{"17 rows", (&GemmParams{Rows: 17, Outputs: 331}).Geometry(h100), Geometry{GemmSmallBF16, [2]int{1, 6}, 128, 65536}},
 		{"256 rows", (&GemmParams{Rows: 256, Outputs: 1024}).Geometry(h100), Geometry{GemmSmallBF16, [2]int{4, 16}, 128, 65536}},
+		{"2048 rows", (&GemmParams{Rows: 2048, Outputs: 1024}).Geometry(h100), Geometry{GemmLargeBF16, [2]int{16, 8}, 256, 98304}},
 		{"8192 rows", (&GemmParams{Rows: 8192, Outputs: 1024}).Geometry(h100), Geometry{GemmLargeBF16, [2]int{64, 8}, 256, 98304}},
 		{"route", (&MoERouteParams{Rows: 5, Experts: 128, TopK: 8}).Geometry(), Geometry{MoERouteF32, [2]int{2, 1}, 128, 0}},
 		{"sort", (&MoESortParams{Rows: 5, Experts: 128, TopK: 8}).Geometry(), Geometry{MoESort, [2]int{128, 1}, 1024, 0}},
