@@ -2,7 +2,7 @@
 //
 //   tokens [rows], out [rows, cols], table [vocabulary, cols] in up to four parts
 //   grid   rows blocks of kRowThreads threads: a block copies a row, 16 bytes a thread where both
-//   rows are aligned
+//          rows are aligned
 #include "device.cuh"
 
 extern "C" __global__ void __launch_bounds__(kRowThreads)

@@ -1,10 +1,11 @@
 // Products of many rows: out[r, n] = w[n] · x[r] + bias[n]. See gemm_tile.cuh for how a tile is
 // computed.
 //
-//   x [rows, cols] with rows x_stride apart, w [outputs, cols] in up to four parts, out [rows,
-//   outputs] with rows out_stride apart; any sizes grid    (ceil(rows / tile rows), ceil(outputs /
-//   tile outputs)): blocks that share rows of w are neighbours in time shared  kGemmLargeShared or
-//   kGemmSmallShared, asked for at launch
+//   x [rows, cols] with rows x_stride apart, w [outputs, cols] in up to four parts,
+//   out [rows, outputs] with rows out_stride apart; any sizes
+//   grid    (ceil(rows / tile rows), ceil(outputs / tile outputs)): blocks that share rows of w are
+//           neighbours in time
+//   shared  kGemmLargeShared or kGemmSmallShared, asked for at launch
 //
 // gemm_large takes tiles of 128 x 128 by 8 warps, three stages: bound by the tensor cores where
 // there are enough tiles. gemm_small takes tiles of 64 x 64 by 4 warps, four stages: for where

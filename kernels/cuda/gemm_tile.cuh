@@ -2,8 +2,8 @@
 // and outputs n, by one block. gemm.cu takes tiles of one matrix, moe.cu of one matrix for each
 // expert.
 //
-//   x [any, x_stride] bfloat16; w [outputs, cols] bfloat16 in up to four parts; out [rows,
-//   out_stride]
+//   x [any, x_stride] bfloat16; w [outputs, cols] bfloat16 in up to four parts;
+//   out [rows, out_stride]
 //
 // The block goes along the columns in steps of 64. kStages steps lie in shared memory: while one is
 // multiplied the next ones are copied (cp.async). A row of a step is 128 bytes, eight runs of 16;

@@ -1,9 +1,9 @@
 // Products of few rows: out[r, n] = w[n] · x[r] + bias[n] for up to kGemvRows rows. Bound by the
 // bandwidth at which w is read.
 //
-//   x [rows, cols] with rows x_stride apart, w [outputs, cols] in up to four parts, out [rows,
-//   outputs] with rows out_stride apart; cols and outputs of any size grid   ceil(outputs / 8), /
-//   16 or / 32 blocks of kGemvThreads threads: gemv8, gemv16, gemv32
+//   x [rows, cols] with rows x_stride apart, w [outputs, cols] in up to four parts,
+//   out [rows, outputs] with rows out_stride apart; cols and outputs of any size
+//   grid   ceil(outputs / 8), / 16 or / 32 blocks of kGemvThreads threads: gemv8, gemv16, gemv32
 //
 // A block computes 8, 16 or 32 outputs of all rows; its eight warps divide the columns, 32 at a
 // time in turn, and their sums are added at the end, in the order of the warps. Nothing is kept in

@@ -3,8 +3,10 @@
 //
 //   moe_route    the top_k experts of each row and their weights
 //   moe_sort     pairs (row, choice) sorted by expert; tiles: runs of pairs of one expert
-//   moe_gemm     gate and up of each pair, with its expert's matrix; then silu_mul; then moe_gemm
-//   for down, in float32 moe_combine  out[r] += weighted sum over the row's pairs
+//   moe_gemm     gate and up of each pair, with its expert's matrix
+//   silu_mul     of each pair
+//   moe_gemm     down of each pair, with its expert's matrix, in float32
+//   moe_combine  out[r] += weighted sum over the row's pairs
 //
 // A row's result depends on its own pairs only, and they are summed in the order of their experts:
 // no atomics on numbers.
@@ -20,11 +22,13 @@ static_assert(kMaxExperts <= kWarp * 32,
 // probabilities, divided by their sum where normalize is set. Chosen experts come in ascending
 // order.
 //
-//   logits [rows, experts], chosen [rows, top_k], weights [rows, top_k]; top_k <= experts <=
-//   kMaxExperts, top_k <= kMaxTopK grid   ceil(rows / kRouteWarps) blocks of kRouteWarps warps: a
-//   warp takes a row, a lane every 32nd expert
+//   logits [rows, experts], chosen [rows, top_k], weights [rows, top_k];
+//   top_k <= experts <= kMaxExperts, top_k <= kMaxTopK
+//   grid   ceil(rows / kRouteWarps) blocks of kRouteWarps warps: a warp takes a row, a lane every
+//          32nd expert
 //
-// Logits that are NaN count as the smallest; the weights are NaN then.
+// A logit that is NaN counts as the smallest; the weight of an expert chosen so is NaN. The choices
+// are experts in any case.
 extern "C" __global__ void __launch_bounds__(kRouteWarps* kWarp)
     moe_route_f32(const __grid_constant__ MoERouteParams p) {
   wait_for_previous();
@@ -84,8 +88,7 @@ extern "C" __global__ void __launch_bounds__(kRouteWarps* kWarp)
 //
 //   chosen [rows, top_k], source [rows * top_k], place [rows, top_k], tiles, tile_count [1]
 //   grid   experts blocks of kSortThreads threads: every block counts all pairs and places those of
-//   its expert, so that none
-//          waits for another
+//          its expert, so that none waits for another
 extern "C" __global__ void __launch_bounds__(kSortThreads)
     moe_sort(const __grid_constant__ MoESortParams p) {
   constexpr int kWarps = kSortThreads / kWarp;
@@ -147,10 +150,10 @@ extern "C" __global__ void __launch_bounds__(kSortThreads)
 
 // Products of sorted pairs with their experts' matrices. See gemm_tile.cuh.
 //
-//   x [any, cols], index [pairs] or null, experts [experts] of [outputs, cols], out [pairs,
-//   outputs] grid    (max_tiles, ceil(outputs / kGemmSmallOutputs)) blocks of kGemmSmallThreads
-//   threads; those past tile_count do
-//           nothing
+//   x [any, cols], index [pairs] or null, experts [experts] of [outputs, cols],
+//   out [pairs, outputs]
+//   grid    (max_tiles, ceil(outputs / kGemmSmallOutputs)) blocks of kGemmSmallThreads threads;
+//           those past tile_count do nothing
 //   shared  kGemmSmallShared, asked for at launch
 extern "C" __global__ void __launch_bounds__(kGemmSmallThreads, 3)
     moe_gemm_bf16(const __grid_constant__ MoEGemmParams p) {

@@ -1,10 +1,10 @@
-// Root-mean-square norm: out[i] = x[index[i]] / sqrt(mean(x²) + eps) ⊙ weight.
-// https://arxiv.org/abs/1910.07467 The mean is float32; the quotient is rounded to bfloat16, and
-// its product with the weight once more, as the reference does.
+// Root-mean-square norm: out[i] = x[index[i]] / sqrt(mean(x²) + eps) ⊙ weight. The mean is float32;
+// the quotient is rounded to bfloat16, and its product with the weight once more, as the reference
+// does. https://arxiv.org/abs/1910.07467
 //
 //   x [any, cols], index [rows] or null, weight [cols], out [rows, cols]
 //   grid   rows blocks of kRowThreads threads: a block normalizes a row, eight elements a thread at
-//   a time
+//          a time
 //
 // The row is read twice, the second time from the cache. Bound by latency at decode's sizes, by
 // bandwidth at prefill's.

@@ -1,14 +1,14 @@
 // Query and key heads: norm, rotation, and the write of keys and values to the cache. See
-// kernels.QKNormRopeWriteParams. The norm is rounded as rmsnorm_bf16 does it; pairs (i, i +
-// head_dim/2) are rotated in float32 and rounded once, where they are stored.
+// kernels.QKNormRopeWriteParams. The norm is rounded as rmsnorm_bf16 does it. Pairs
+// (i, i + head_dim/2) are rotated in float32 and rounded once, where they are stored.
 // https://arxiv.org/abs/2104.09864
 //
 //   qkv    [rows, heads + 2 * kv_heads, head_dim]: query heads are written back, keys and values go
-//   to the cache only cache  bfloat16; float32, not rounded; or float8 (e4m3) x / scale, with scale
-//   = largest |x| of the head / 448 behind it.
-//          All strides are multiples of 8 bytes, of 4 with float8
+//          to the cache only
+//   cache  bfloat16; float32, not rounded; or float8 (e4m3) x / scale, and behind the head
+//          scale = largest |x| of the head / 448. Base and strides are multiples of 8 bytes
 //   grid   ceil(rows * (heads + 2 * kv_heads) / kHeadWarps) blocks of kHeadWarps warps: a warp
-//   takes a head of a row
+//          takes a head of a row
 //
 // A lane has the elements 2j, 2j+1 and their partners for j = lane and lane + 32: words of 4 bytes,
 // neighbours side by side. Slots of the null block take what padding rows write, in any order.

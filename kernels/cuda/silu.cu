@@ -1,9 +1,10 @@
-// Gate of the MLP: out[r] = silu(gate_up[r, :inner]) ⊙ gate_up[r, inner:], with silu(g) = g / (1 +
-// exp(-g)). silu's value is rounded to bfloat16, and the product once more, as the reference does.
+// Gate of the MLP: out[r] = silu(gate_up[r, :inner]) ⊙ gate_up[r, inner:],
+// with silu(g) = g / (1 + exp(-g)). silu's value is rounded to bfloat16, and the product once more,
+// as the reference does.
 //
 //   gate_up [rows, 2 * inner], out [rows, inner]
 //   grid   (rows, ceil(inner / (kRowThreads * kVector))) blocks of kRowThreads threads, eight
-//   outputs a thread
+//          outputs a thread
 //
 // Bound by bandwidth.
 #include "device.cuh"
