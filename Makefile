@@ -5,8 +5,10 @@ TAGS      ?= invariants
 FUZZTIME  ?= 20s
 FUZZ      ?= .
 BENCHOUT  ?= bench/results
+# nvcc of CUDA 13.0, for who changes kernels/cuda.
+NVCC      ?= nvcc
 
-.PHONY: help test rivals race fuzz lint bench bench-compare generate check-generated nightly oracle nocgo clean
+.PHONY: help test rivals race fuzz lint bench bench-compare generate kernels check-generated nightly oracle nocgo clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -51,8 +53,12 @@ bench-compare: ## Go benchmarks of REF (default HEAD~1) and of this tree, ten ti
 generate: ## rewrite generated files
 	$(GO) generate ./...
 
-check-generated: generate ## fail if a generated file is not current
+kernels: generate ## compile kernels/cuda/*.cu with NVCC (nvcc of CUDA 13.0) to the images that are embedded
+	$(GO) run ./kernels/cuda/internal/makekernels -nvcc $(NVCC)
+
+check-generated: generate ## fail if a generated file is not current; compiles the GPU kernels again where there is an nvcc
 	git diff --exit-code
+	$(GO) run ./kernels/cuda/internal/makekernels -check -nvcc $(NVCC)
 
 nightly: ## long fuzzing and soak
 	$(MAKE) fuzz FUZZTIME=5m

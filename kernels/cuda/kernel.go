@@ -1,0 +1,23 @@
+package cuda
+
+//go:generate go run ./internal/genparams
+
+// String is the name of the entry point.
+func (k Kernel) String() string { return kernelTable[k].name }
+
+// Image is the name of the image that has it.
+func (k Kernel) Image() string { return kernelTable[k].image }
+
+// ParamsBytes is the size of the struct that it takes.
+func (k Kernel) ParamsBytes() int { return kernelTable[k].paramsBytes }
+
+// SharedBytes is the most dynamic shared memory that a launch of it asks for.
+func (k Kernel) SharedBytes() int {
+	switch k {
+	case GemmLargeBF16:
+		return GemmLargeShared
+	case GemmSmallBF16, MoEGemmBF16:
+		return GemmSmallShared
+	}
+	return 0
+}
