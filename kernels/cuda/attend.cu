@@ -1,30 +1,34 @@
-// Attention over paged segments: out[r] = softmax(scale · q·K) · V over the tokens of the row's segments at positions up
-// to its own. See kernels.AttendParams. https://arxiv.org/abs/1805.02867 https://arxiv.org/abs/2205.14135
+// Attention over paged segments: out[r] = softmax(scale · q·K) · V over the tokens of the row's
+// segments at positions up to its own. See kernels.AttendParams. https://arxiv.org/abs/1805.02867
+// https://arxiv.org/abs/2205.14135
 //
-//   q    [rows, q_stride] bfloat16, a head at a multiple of 16 bytes where that is fast
+//   q    [rows, q_stride] bfloat16
 //   out  [rows, heads, head_dim] bfloat16
-//   kv   bfloat16 or float32: base and strides are multiples of 16 bytes. Float8 (e4m3): of 4 bytes; a float32 scale
-//        lies behind each head's head_dim bytes
+//   kv   bfloat16 or float32: base and strides are multiples of 16 bytes. Float8 (e4m3): of 4
+//        bytes; a float32 scale lies behind each head's head_dim bytes
 //
 // Four steps, on one stream. Grids are fixed; what there is to do is read from device memory.
 //
-//   attend_plan     once for a step: cuts the work list into tiles of rows, and walks of few rows into parts
-//   attend_decode   tiles of few queries: split over the tokens, bound by the memory that holds the cache
-//   attend_prefill  tiles of up to 64 queries on tensor cores, with one online softmax over the walk
-//   attend_merge    adds up parts by their log-sum-exp, in the order of the tokens
+//   attend_plan     once for a step: cuts the work list into tiles of rows, and long walks of few
+//                   rows into parts
+//   attend_decode   tiles of few queries on CUDA cores, split over the tokens: bound by the memory
+//                   that holds the cache
+//   attend_prefill  tiles of up to 64 queries on tensor cores, one online softmax over the walk
+//   attend_merge    adds up the parts of a row by their log-sum-exp, in a fixed order
 //
-// Where a row's walk is cut depends on nothing but its length and the number of its prompt's rows in the step, so its
-// result does not depend on the other rows of the batch (unless there is no room for more parts). Scores are kept in bits:
-// e^x is 2^(x · log2 e).
+// Where a row's walk is cut depends on its length and on the number of its span's rows in the step,
+// and on nothing else: its result does not depend on the other rows of the batch, unless there is
+// no room for more parts. Scores are kept in bits: e^x is 2^(x · log2 e).
 //
-// attend_simple computes the same from the work list itself, slowly and in float64: the tests compare the others with it.
+// attend_simple computes the same from the work list itself, slowly and in float64: the tests
+// compare the others with it.
 #include <cuda_fp8.h>
 
 #include "attend_params.h"
 #include "device.cuh"
 
 constexpr int kWarps = kAttendThreads / kWarp;
-constexpr int kNever = 0x7fffffff;  // a position that no row has reached
+constexpr int kNever = 0x7fffffff;            // a position that no row has reached
 constexpr float kBits = 1.4426950408889634f;  // log2 e
 
 __device__ static float no_score() { return __int_as_float(0xff800000); }
@@ -36,7 +40,8 @@ __device__ static float power(float x) {
   return y;
 }
 
-// base_of is what is taken off scores whose largest is top: 0 if there was none, so that none stays none.
+// base_of is what is taken off scores whose largest is top: 0 if there was none, so that none stays
+// none.
 __device__ static float base_of(float top) { return top == no_score() ? 0.0f : top; }
 
 // Walk is where in the segments a tile stands.
@@ -53,8 +58,9 @@ struct Batch {
   int last;  // position of the last key, the largest
 };
 
-// take moves the walk on by up to most keys. visit(s, skip, first, count) is told where they are: keys [first, first +
-// count) of the batch are the tokens from skip on of segment s. All threads get the same.
+// take moves the walk on by up to most keys. visit(s, skip, first, count) is told where they are:
+// keys [first, first + count) of the batch are the tokens from skip on of segment s. All threads
+// get the same.
 template <class Visit>
 __device__ static Batch take(const AttendParams& p, Walk& walk, int most, Visit visit) {
   Batch batch = {0, 0, 0};
@@ -86,9 +92,11 @@ __device__ static int64_t offset_of(const AttendParams& p, const AttendSegment& 
   return block * p.kv.block_stride + at % p.kv.block_tokens * p.kv.token_stride;
 }
 
-// load_query sets x to elements d to d+7 of a query, turned back by delta positions; zeros behind the head's end. The
-// factor that the rope table carries is divided out: it is the cosine of position 0.
-__device__ static void load_query(float (&x)[8], const AttendParams& p, int row, int head, int d, int delta) {
+// load_query sets x to elements d to d+7 of a query, turned back by delta positions; zeros behind
+// the head's end. The factor that the rope table carries is divided out: it is the cosine of
+// position 0.
+__device__ static void load_query(float (&x)[8], const AttendParams& p, int row, int head, int d,
+                                  int delta) {
   const bf16* q = p.q + row * p.q_stride + head * p.head_dim;
   unpack8(x, load8(q + d, p.head_dim - d, aligned16(q + d)));
   if (delta == 0 || d >= p.head_dim) return;
@@ -109,7 +117,8 @@ __device__ static void load_query(float (&x)[8], const AttendParams& p, int row,
 
 __device__ static void copy_async4(uint32_t to, const void* from, bool wanted) {
   const int bytes = wanted ? 4 : 0;
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(bytes)
+               : "memory");
 }
 
 // unpack_fp8 sets x to four float8 numbers.
@@ -123,8 +132,9 @@ __device__ static void unpack_fp8(float* x, uint32_t word) {
   }
 }
 
-// The element types of the cache. A thread copies eight elements of a head to shared memory in kPieces accesses of
-// kPieceBytes, which lie a block's accesses apart, and reads them from there. kStages copies deep.
+// The element types of the cache. A thread copies eight elements of a head to shared memory in
+// kPieces accesses of kPieceBytes, which lie a block's accesses apart, and reads them from there.
+// kStages copies deep.
 
 struct BF16KV {
   static constexpr int kType = kKVBF16, kPieces = 1, kPieceBytes = 16, kStages = 4;
@@ -172,8 +182,8 @@ struct FP8KV {
 };
 
 // store_result writes elements d and d+1 of a query's result: sum of weights, weighted values.
-__device__ static void store_result(const AttendParams& p, const AttendTile& tile, int row, int head, int d, float top,
-                                    float sum, float x, float y) {
+__device__ static void store_result(const AttendParams& p, const AttendTile& tile, int row,
+                                    int head, int d, float top, float sum, float x, float y) {
   if (tile.part < 0) {
     const float scale = sum > 0 ? 1.0f / sum : 0.0f;
     bf16* out = p.out + (static_cast<int64_t>(row) * p.heads + head) * p.head_dim + d;
@@ -187,8 +197,8 @@ __device__ static void store_result(const AttendParams& p, const AttendTile& til
 
 // merge_lanes adds what the lanes have that are so many apart.
 template <int kQueries>
-__device__ static void merge_lanes(float (&top)[kQueries], float (&sum)[kQueries], float (&acc)[kQueries][8],
-                                   int apart) {
+__device__ static void merge_lanes(float (&top)[kQueries], float (&sum)[kQueries],
+                                   float (&acc)[kQueries][8], int apart) {
 #pragma unroll
   for (int j = 0; j < kQueries; j++) {
     const float other = __shfl_xor_sync(kAllLanes, top[j], apart), most = fmaxf(top[j], other);
@@ -201,9 +211,9 @@ __device__ static void merge_lanes(float (&top)[kQueries], float (&sum)[kQueries
   }
 }
 
-// decode takes tiles of few queries: kQueries of them pass over the keys together, so that the query heads of a group
-// share each access to the cache. kLanes lanes hold a head, eight elements each. The lanes that hold a token are the
-// threads that copy it, so copies need no barrier.
+// decode takes tiles of few queries: kQueries of them pass over the keys together, so that the
+// query heads of a group share each access to the cache. kLanes lanes hold a head, eight elements
+// each. The lanes that hold a token are the threads that copy it, so copies need no barrier.
 template <class KV, int kLanes, int kQueries>
 __device__ static void decode(const AttendParams& p) {
   constexpr int kTogether = kWarps * (kWarp / kLanes);  // tokens that a block takes at a time
@@ -244,12 +254,13 @@ __device__ static void decode(const AttendParams& p) {
       int turned = kNever;
       while (walk.left > 0) {
         __syncthreads();  // the batch before has been read
-        const Batch batch = take(p, walk, kKeys, [&](const AttendSegment& s, int skip, int to, int count) {
-          for (int i = threadIdx.x; i < count; i += kAttendThreads) {
-            offsets[to + i] = offset_of(p, s, skip + i);
-            places[to + i] = s.pos + skip + i;
-          }
-        });
+        const Batch batch =
+            take(p, walk, kKeys, [&](const AttendSegment& s, int skip, int to, int count) {
+              for (int i = threadIdx.x; i < count; i += kAttendThreads) {
+                offsets[to + i] = offset_of(p, s, skip + i);
+                places[to + i] = s.pos + skip + i;
+              }
+            });
         __syncthreads();
         const int steps = (batch.keys + kStep - 1) / kStep;
         // fetch starts to copy the tokens of a step.
@@ -262,7 +273,8 @@ __device__ static void decode(const AttendParams& p) {
               const uint8_t* from = wanted ? heads + offsets[token] : p.kv.base;
               const uint32_t to = ring + ((step % KV::kStages) * kUnroll + u) * 2 * kCopyBytes;
               KV::copy(to, from, wanted ? d : 0, dim, wanted);
-              KV::copy(to + kCopyBytes, from + (wanted ? p.kv.v_offset : 0), wanted ? d : 0, dim, wanted);
+              KV::copy(to + kCopyBytes, from + (wanted ? p.kv.v_offset : 0), wanted ? d : 0, dim,
+                       wanted);
             }
           }
           commit_copies();
@@ -274,7 +286,8 @@ __device__ static void decode(const AttendParams& p) {
 #pragma unroll
           for (int j = 0; j < kQueries; j++) {
             if (first + j >= queries) break;
-            load_query(q[j], p, tile.row + (first + j) / group, kv_head * group + (first + j) % group, d, turned);
+            load_query(q[j], p, tile.row + (first + j) / group,
+                       kv_head * group + (first + j) % group, d, turned);
 #pragma unroll
             for (int e = 0; e < 8; e++) q[j][e] *= p.scale * kBits;
           }
@@ -296,7 +309,8 @@ __device__ static void decode(const AttendParams& p) {
 #pragma unroll
               for (int e = 0; e < 8; e++) s += q[j][e] * key[e];
 #pragma unroll
-              for (int lanes = kLanes / 2; lanes > 0; lanes /= 2) s += __shfl_xor_sync(kAllLanes, s, lanes);
+              for (int lanes = kLanes / 2; lanes > 0; lanes /= 2)
+                s += __shfl_xor_sync(kAllLanes, s, lanes);
               score[u][j] = place <= last[j] ? s * scale : no_score();
             }
           }
@@ -330,14 +344,16 @@ __device__ static void decode(const AttendParams& p) {
         }
       }
 #pragma unroll
-      for (int apart = kLanes; apart < kWarp; apart *= 2) merge_lanes<kQueries>(top, sum, acc, apart);
+      for (int apart = kLanes; apart < kWarp; apart *= 2)
+        merge_lanes<kQueries>(top, sum, acc, apart);
 
-      __syncthreads();  // the ring has been read
+      __syncthreads();                                      // the ring has been read
       float* const parts = reinterpret_cast<float*>(room);  // [kWarps, kQueries, kLanes * 8]
       if (lane < kLanes) {
 #pragma unroll
         for (int j = 0; j < kQueries; j++) {
-          float4* to = reinterpret_cast<float4*>(parts + ((warp * kQueries + j) * kLanes + lane) * 8);
+          float4* to =
+              reinterpret_cast<float4*>(parts + ((warp * kQueries + j) * kLanes + lane) * 8);
           to[0] = make_float4(acc[j][0], acc[j][1], acc[j][2], acc[j][3]);
           to[1] = make_float4(acc[j][4], acc[j][5], acc[j][6], acc[j][7]);
           if (lane == 0) tops[warp][j] = top[j], sums[warp][j] = sum[j];
@@ -353,12 +369,14 @@ __device__ static void decode(const AttendParams& p) {
 #pragma unroll
         for (int w = 0; w < kWarps; w++) {
           const float part = power(tops[w][j] - base_of(most));
-          const float2 two = *reinterpret_cast<const float2*>(parts + (w * kQueries + j) * kLanes * 8 + at);
+          const float2 two =
+              *reinterpret_cast<const float2*>(parts + (w * kQueries + j) * kLanes * 8 + at);
           total += part * sums[w][j];
           x += part * two.x;
           y += part * two.y;
         }
-        store_result(p, tile, tile.row + query / group, kv_head * group + query % group, at, most, total, x, y);
+        store_result(p, tile, tile.row + query / group, kv_head * group + query % group, at, most,
+                     total, x, y);
       }
       __syncthreads();  // room has been read
     }
@@ -373,9 +391,10 @@ __device__ static void transpose_matrices(uint32_t (&m)[4], uint32_t address) {
                : "memory");
 }
 
-// prefill takes tiles of up to kAttendTileQueries queries: a warp has 16 of them and passes over kKeys keys at a time.
-// Two batches of keys and values lie in shared memory, in rows of kDim elements and one access more, which keeps the
-// accesses of ldmatrix in different banks. Heads are filled up to kDim with zeros. Lanes are (g, t) as in device.cuh.
+// prefill takes tiles of up to kAttendTileQueries queries: a warp has 16 of them and passes over
+// kKeys keys at a time. Two batches of keys and values lie in shared memory, in rows of kDim
+// elements and one access more, which keeps the accesses of ldmatrix in different banks. Heads are
+// filled up to kDim with zeros. Lanes are (g, t) as in device.cuh.
 template <class KV, int kDim, int kKeys, int kSharedBytes>
 __device__ static void prefill(const AttendParams& p) {
   constexpr int kRow = (kDim + 8) * 2;  // bytes
@@ -393,16 +412,19 @@ __device__ static void prefill(const AttendParams& p) {
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const int group = p.heads / p.kv_heads, dim = p.head_dim;
   const uint32_t queries = shared_address(shared), tiles = queries + kAttendTileQueries * kRow;
-  // Where a lane's row of an 8x8 matrix lies in 16x16 elements: the matrices one below the other first, or side by side.
+  // Where a lane's row of an 8x8 matrix lies in 16x16 elements: the matrices one below the other
+  // first, or side by side.
   const uint32_t below = (lane % 8 + lane / 8 % 2 * 8) * kRow + lane / 16 * 16;
   const uint32_t beside = (lane % 8 + lane / 16 * 8) * kRow + lane / 8 % 2 * 16;
   const float bits = p.scale * kBits;
 
-  const int slices = (group + kAttendTileQueries - 1) / kAttendTileQueries;  // more than one for huge groups only
+  const int slices =
+      (group + kAttendTileQueries - 1) / kAttendTileQueries;  // more than one for huge groups only
   const int units = p.counts->prefill_tiles * p.kv_heads * slices;
   for (int unit = blockIdx.x; unit < units; unit += gridDim.x) {
     // A prompt's last rows see most: they go first, and the blocks end together.
-    const AttendTile tile = p.prefill_tiles[p.counts->prefill_tiles - 1 - unit / (p.kv_heads * slices)];
+    const AttendTile tile =
+        p.prefill_tiles[p.counts->prefill_tiles - 1 - unit / (p.kv_heads * slices)];
     const int kv_head = unit / slices % p.kv_heads, slice = unit % slices * kAttendTileQueries;
     const int live = tile.rows * group - slice;
     if (live <= 0) continue;  // the same for all threads
@@ -416,7 +438,8 @@ __device__ static void prefill(const AttendParams& p) {
       lowest = min(lowest, last[h]);
     }
 #pragma unroll
-    for (int apart = 4; apart < kWarp; apart *= 2) lowest = min(lowest, __shfl_xor_sync(kAllLanes, lowest, apart));
+    for (int apart = 4; apart < kWarp; apart *= 2)
+      lowest = min(lowest, __shfl_xor_sync(kAllLanes, lowest, apart));
 
     float acc[kDim / 8][4], top[2] = {no_score(), no_score()}, sum[2] = {0, 0};
 #pragma unroll
@@ -443,7 +466,8 @@ __device__ static void prefill(const AttendParams& p) {
         places[list][threadIdx.x] = my_place;
       }
     };
-    // fetch starts to copy a batch's keys and values. What no key fills is zeroed: zero weights meet it.
+    // fetch starts to copy a batch's keys and values. What no key fills is zeroed: zero weights
+    // meet it.
     const auto fetch = [&](const Batch& batch, int list, int buffer) {
       const uint32_t keys = tiles + buffer * 2 * kTile, values = keys + kTile;
       if constexpr (!kScaled) {
@@ -463,13 +487,15 @@ __device__ static void prefill(const AttendParams& p) {
           const uint8_t* const from = wanted ? heads + offsets[list][key] : p.kv.base;
 #pragma unroll
           for (int v = 0; v < 2; v++) {
-            const uint32_t* words = reinterpret_cast<const uint32_t*>(from + (v == 1 && wanted ? p.kv.v_offset : 0));
+            const uint32_t* words =
+                reinterpret_cast<const uint32_t*>(from + (v == 1 && wanted ? p.kv.v_offset : 0));
             float x[8] = {};
             if (wanted) {
               unpack_fp8(x, words[d / 4]);
               unpack_fp8(x + 4, words[d / 4 + 1]);
             }
-            *reinterpret_cast<uint4*>(shared + ((v == 0 ? keys : values) - queries) + key * kRow + 2 * d) = pack8(x);
+            *reinterpret_cast<uint4*>(shared + ((v == 0 ? keys : values) - queries) + key * kRow +
+                                      2 * d) = pack8(x);
             if (d == 0) scales[buffer][v][key] = wanted ? __uint_as_float(words[dim / 4]) : 0.0f;
           }
         }
@@ -501,7 +527,8 @@ __device__ static void prefill(const AttendParams& p) {
           const int query = v / kVectors, d = v % kVectors * 8;
           float x[8] = {};
           if (query < live) {
-            load_query(x, p, tile.row + (slice + query) / group, kv_head * group + (slice + query) % group, d, turned);
+            load_query(x, p, tile.row + (slice + query) / group,
+                       kv_head * group + (slice + query) % group, d, turned);
           }
           *reinterpret_cast<uint4*>(shared + query * kRow + 2 * d) = pack8(x);
         }
@@ -516,7 +543,8 @@ __device__ static void prefill(const AttendParams& p) {
         }
       }
 
-      const uint32_t keys = tiles + buffer * 2 * kTile + beside, values = tiles + (buffer * 2 + 1) * kTile + below;
+      const uint32_t keys = tiles + buffer * 2 * kTile + beside,
+                     values = tiles + (buffer * 2 + 1) * kTile + below;
       float score[kKeys / 8][4] = {};
 #pragma unroll
       for (int k = 0; k < kDim / 16; k++) {
@@ -536,7 +564,8 @@ __device__ static void prefill(const AttendParams& p) {
         }
       }
 
-      const bool all = now.keys == kKeys && now.last <= lowest;  // all rows of the warp see all keys
+      const bool all =
+          now.keys == kKeys && now.last <= lowest;  // all rows of the warp see all keys
       float most[2] = {top[0], top[1]};
 #pragma unroll
       for (int n = 0; n < kKeys / 8; n++) {
@@ -597,22 +626,26 @@ __device__ static void prefill(const AttendParams& p) {
       sum[h] += __shfl_xor_sync(kAllLanes, sum[h], 2);
       const int query = warp * 16 + g + 8 * h;
       if (query >= live) continue;
-      const int row = tile.row + (slice + query) / group, head = kv_head * group + (slice + query) % group;
+      const int row = tile.row + (slice + query) / group,
+                head = kv_head * group + (slice + query) % group;
 #pragma unroll
       for (int n = 0; n < kDim / 8; n++) {
         const int d = n * 8 + 2 * t;
-        if (d < dim) store_result(p, tile, row, head, d, top[h], sum[h], acc[n][2 * h], acc[n][2 * h + 1]);
+        if (d < dim)
+          store_result(p, tile, row, head, d, top[h], sum[h], acc[n][2 * h], acc[n][2 * h + 1]);
       }
     }
   }
 }
 
 // At most so many registers that 2 to 4 blocks of 128 threads fit.
-#define DECODE(name, kv, lanes, queries)                                  \
-  extern "C" __global__ void __launch_bounds__(kAttendThreads, queries == 2 ? 4 : queries == 4 ? 3 : 2) \
-      attend_decode_##name(const __grid_constant__ AttendParams p) {      \
-    wait_for_previous();                                                  \
-    decode<kv, lanes, queries>(p);                                        \
+#define DECODE(name, kv, lanes, queries)                                           \
+  extern "C" __global__ void __launch_bounds__(kAttendThreads, queries == 2   ? 4  \
+                                                               : queries == 4 ? 3  \
+                                                                              : 2) \
+      attend_decode_##name(const __grid_constant__ AttendParams p) {               \
+    wait_for_previous();                                                           \
+    decode<kv, lanes, queries>(p);                                                 \
   }
 DECODE(q2_bf16_d64, BF16KV, 8, 2)
 DECODE(q4_bf16_d64, BF16KV, 8, 4)
@@ -636,11 +669,11 @@ DECODE(q4_f32_d64, F32KV, 8, 4)
 DECODE(q4_f32_d128, F32KV, 16, 4)
 DECODE(q4_f32_d256, F32KV, 32, 4)
 
-#define PREFILL(name, kv, dim, keys, shared_bytes)                        \
-  extern "C" __global__ void __launch_bounds__(kAttendThreads)            \
-      attend_prefill_##name(const __grid_constant__ AttendParams p) {     \
-    wait_for_previous();                                                  \
-    prefill<kv, dim, keys, shared_bytes>(p);                              \
+#define PREFILL(name, kv, dim, keys, shared_bytes)                    \
+  extern "C" __global__ void __launch_bounds__(kAttendThreads)        \
+      attend_prefill_##name(const __grid_constant__ AttendParams p) { \
+    wait_for_previous();                                              \
+    prefill<kv, dim, keys, shared_bytes>(p);                          \
   }
 PREFILL(bf16_d64, BF16KV, 64, 64, kAttendShared64)
 PREFILL(bf16_d128, BF16KV, 128, 64, kAttendShared128)
@@ -649,7 +682,8 @@ PREFILL(fp8_d64, FP8KV, 64, 64, kAttendShared64)
 PREFILL(fp8_d128, FP8KV, 128, 64, kAttendShared128)
 PREFILL(fp8_d256, FP8KV, 256, 32, kAttendShared256)
 
-// attend_merge_bf16 adds up the parts of rows: a block takes a head of a row, a warp every fourth part.
+// attend_merge_bf16 adds up the parts of rows: a block takes a head of a row, a warp every fourth
+// part.
 extern "C" __global__ void __launch_bounds__(kAttendThreads)
     attend_merge_bf16(const __grid_constant__ AttendParams p) {
   wait_for_previous();
@@ -672,7 +706,8 @@ extern "C" __global__ void __launch_bounds__(kAttendThreads)
       }
       const float most = fmaxf(top[0], weight.x), base = base_of(most);
       const float old = power(top[0] - base), fresh = power(weight.x - base);
-      const float value[8] = {lower.x, lower.y, lower.z, lower.w, upper.x, upper.y, upper.z, upper.w};
+      const float value[8] = {lower.x, lower.y, lower.z, lower.w,
+                              upper.x, upper.y, upper.z, upper.w};
       top[0] = most;
       sum[0] = sum[0] * old + weight.y * fresh;
 #pragma unroll
@@ -716,8 +751,9 @@ __device__ static float element(const AttendParams& p, const uint8_t* head, int 
   }
 }
 
-// attend_simple_bf16 is attention as it is defined, one warp for a head of a row, from the work list itself.
-extern "C" __global__ void __launch_bounds__(kAttendThreads)
+// attend_simple_bf16 is attention as it is defined, one warp for a head of a row, from the work
+// list itself.
+extern "C" __global__ void __launch_bounds__(kAttendThreads, 1)
     attend_simple_bf16(const __grid_constant__ AttendParams p) {
   wait_for_previous();
   const int lane = threadIdx.x % kWarp, dim = p.head_dim, d = lane * 8;
@@ -740,7 +776,8 @@ extern "C" __global__ void __launch_bounds__(kAttendThreads)
             if (d + e < dim) score += static_cast<double>(q[e]) * element(p, key, d + e);
           }
 #pragma unroll
-          for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) score += __shfl_xor_sync(kAllLanes, score, lanes);
+          for (int lanes = kWarp / 2; lanes > 0; lanes /= 2)
+            score += __shfl_xor_sync(kAllLanes, score, lanes);
           score *= p.scale;
           const double most = fmax(top, score), old = exp(top - most), fresh = exp(score - most);
           top = most;
@@ -754,13 +791,15 @@ extern "C" __global__ void __launch_bounds__(kAttendThreads)
       bf16* out = p.out + (static_cast<int64_t>(row) * p.heads + head) * dim;
 #pragma unroll
       for (int e = 0; e < 8; e++) {
-        if (d + e < dim) out[d + e] = __float2bfloat16_rn(sum > 0 ? static_cast<float>(acc[e] / sum) : 0.0f);
+        if (d + e < dim)
+          out[d + e] = __float2bfloat16_rn(sum > 0 ? static_cast<float>(acc[e] / sum) : 0.0f);
       }
     }
   }
 }
 
-// sum_before gives a thread the sum of value over the threads before it, and total over all. sums is [kWarp + 1].
+// sum_before gives a thread the sum of value over the threads before it, and total over all. sums
+// is [kWarp + 1].
 __device__ static int sum_before(int value, int* sums, int& total) {
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   int upto = value;
@@ -786,7 +825,8 @@ __device__ static int sum_before(int value, int* sums, int& total) {
   return upto - value + (warp == 0 ? 0 : sums[warp - 1]);
 }
 
-// largest_upto gives a thread the largest value over the threads up to it, and all the largest of all.
+// largest_upto gives a thread the largest value over the threads up to it, and all the largest of
+// all.
 __device__ static int largest_upto(int value, int* largest, int& all) {
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
 #pragma unroll
@@ -831,8 +871,10 @@ struct Cut {
   int parts;
 };
 
-// cut says how the tile is cut whose first row lies in item i, of a run of items that begins with head.
-__device__ static Cut cut(const AttendPlanParams& p, int items, int head, int i, int row, int tile_rows) {
+// cut says how the tile is cut whose first row lies in item i, of a run of items that begins with
+// head.
+__device__ static Cut cut(const AttendPlanParams& p, int items, int head, int i, int row,
+                          int tile_rows) {
   Cut c;
   c.rows = rows_from(p, items, i, row, tile_rows);
   c.decode = p.only_decode != 0 || c.rows * p.group <= p.decode_queries;
@@ -846,23 +888,27 @@ __device__ static Cut cut(const AttendPlanParams& p, int items, int head, int i,
   c.split = max(1, c.tokens);
   if (c.decode) {
     const int even = (c.tokens + p.decode_splits - 1) / p.decode_splits;
-    c.split = max(p.decode_split, (even + kAttendSplitStep - 1) / kAttendSplitStep * kAttendSplitStep);
+    c.split =
+        max(p.decode_split, (even + kAttendSplitStep - 1) / kAttendSplitStep * kAttendSplitStep);
   } else if (p.prefill_split_rows > 0 &&
-             rows_from(p, items, head, p.items[head].row, p.prefill_split_rows + 1) <= p.prefill_split_rows) {
+             rows_from(p, items, head, p.items[head].row, p.prefill_split_rows + 1) <=
+                 p.prefill_split_rows) {
     c.split = p.prefill_split;
   }
   c.parts = max(1, (c.tokens + c.split - 1) / c.split);
   return c;
 }
 
-// attend_plan cuts items into tiles. Items of one span, which follow each other over the same segments, are one run of
-// rows; tiles are cut from its first row on. A thread has the tiles that begin in its item.
+// attend_plan cuts items into tiles. Items of one span, which follow each other over the same
+// segments, are one run of rows; tiles are cut from its first row on. A thread has the tiles that
+// begin in its item.
 extern "C" __global__ void __launch_bounds__(kAttendPlanThreads)
     attend_plan(const __grid_constant__ AttendPlanParams p) {
   wait_for_previous();
   __shared__ int scratch[kWarp + 1];
   const int items = p.item_count == nullptr ? p.items_most : min(*p.item_count, p.items_most);
-  const int tile_rows = max(1, (p.only_decode != 0 ? p.decode_queries : kAttendTileQueries) / p.group);
+  const int tile_rows =
+      max(1, (p.only_decode != 0 ? p.decode_queries : kAttendTileQueries) / p.group);
   int decodes = 0, prefills = 0, merges = 0, parts = 0, run = 0;  // of the items before
   for (int base = 0; base < items; base += kAttendPlanThreads) {
     const int i = base + static_cast<int>(threadIdx.x);
@@ -877,7 +923,8 @@ extern "C" __global__ void __launch_bounds__(kAttendPlanThreads)
     run = last_run;
     int first = item.row, end = item.row + item.rows;
     if (i < items) {
-      const int before = (first - p.items[head].row) % tile_rows;  // rows of the tile that goes on here
+      const int before =
+          (first - p.items[head].row) % tile_rows;  // rows of the tile that goes on here
       if (before > 0) first += tile_rows - before;
     }
 
@@ -916,9 +963,11 @@ extern "C" __global__ void __launch_bounds__(kAttendPlanThreads)
         tile[k] = {row, c.rows, segment, skip, tokens, fits ? part + k * c.rows : -1};
         skip += tokens;
         while (k + 1 < tiles && skip >= p.segments[segment].len) skip -= p.segments[segment++].len;
-        for (int r = 0; fits && r < c.rows; r++) p.part_list[part + r * c.parts + k] = part + k * c.rows + r;
+        for (int r = 0; fits && r < c.rows; r++)
+          p.part_list[part + r * c.parts + k] = part + k * c.rows + r;
       }
-      for (int r = 0; fits && r < c.rows; r++) p.merges[merge + r] = {row + r, part + r * c.parts, c.parts};
+      for (int r = 0; fits && r < c.rows; r++)
+        p.merges[merge + r] = {row + r, part + r * c.parts, c.parts};
       (c.decode ? decode : prefill) += tiles;
       merge += fits ? c.rows : 0;
       if (c.parts > 1) part += c.parts * c.rows;

@@ -2,10 +2,10 @@
 #pragma once
 #include "params.h"
 
-constexpr int32_t kAttendThreads = 128;      // a block of all attend kernels but attend_plan
+constexpr int32_t kAttendThreads = 128;       // a block of all attend kernels but attend_plan
 constexpr int32_t kAttendPlanThreads = 1024;  // the one block of attend_plan
-constexpr int32_t kAttendTileQueries = 64;    // queries (row, head of a group) of a tensor-core tile
-constexpr int32_t kAttendSplitStep = 16;      // parts of a walk are multiples of it
+constexpr int32_t kAttendTileQueries = 64;  // queries (row, head of a group) of a tensor-core tile
+constexpr int32_t kAttendSplitStep = 16;    // parts of a walk are multiples of it
 
 // How many bytes of dynamic shared memory a block of the tensor-core kernels asks for.
 constexpr int32_t kAttendShared64 = 46080;

@@ -1,20 +1,26 @@
-// Sampling: takes a token for each row of logits. See kernels.SampleParams and kernels.SampleFilter.
+// Sampling: takes a token for each row of logits. See kernels.SampleParams and
+// kernels.SampleFilter.
 //
 //   logits [rows, vocab] float32, unchanged
 //
-// Up to four kernels, on one stream. Nothing is sorted but the few tokens that may be left, and nothing waits for the host.
+// Up to four kernels, on one stream. Nothing is sorted but the few tokens that may be left, and
+// nothing waits for the host.
 //
-//   sample_scan   (row, chunk of the vocabulary): largest logit, sums of exponentials; biases and penalties
-//   sample_weigh  (row, chunk), only where there are filters: weights in whole numbers, and their distribution
+//   sample_scan   (row, chunk of the vocabulary): largest logit, sums of exponentials; biases and
+//                 penalties
+//   sample_weigh  (row, chunk), only where there are filters: weights in whole numbers, and how
+//                 they are distributed
 //   sample_pick   (row): the token
 //   sample_top    (row), only for top_n: the largest logits
 //
-// Bound by latency: at 151,936 tokens a row is 600 kB, read once by sample_scan and from the cache after that.
+// Bound by latency: at 151,936 tokens a row is 600 kB, read once by sample_scan and from the cache
+// after that.
 //
-// Filters weigh tokens in units of 2⁻⁴⁰, see weight_of: whole numbers, so atomic additions in any order give the same sum,
-// and of operations that all processors round alike, so the same logits give the same tokens as on the CPU. Two things can
-// differ at a boundary: a row without filters is drawn with float32 exponentials of another last bit, summed in float64
-// in an order of its own; and the mean that typical_p asks for is summed in another order if more than kRoom tokens are
+// Filters weigh tokens in units of 2⁻⁴⁰, see weight_of: whole numbers, so atomic additions in any
+// order give the same sum, and of operations that all processors round alike, so the same logits
+// give the same tokens as on the CPU. Two things can differ at a boundary: a row without filters is
+// drawn with float32 exponentials of another last bit, summed in float64 in an order of its own;
+// and the mean that typical_p asks for is summed in another order if more than kRoom tokens are
 // left to it. All orders are fixed: the same row gives the same token in every batch.
 #include "device.cuh"
 #include "sample_params.h"
@@ -45,12 +51,18 @@ __device__ static uint32_t cost_of(float logit) {
 }
 
 // logit_of is the logit of a cost.
-__device__ static float logit_of(uint32_t cost) { return __uint_as_float(cost >> 31 ? cost : 0x7fffffff - cost); }
+__device__ static float logit_of(uint32_t cost) {
+  return __uint_as_float(cost >> 31 ? cost : 0x7fffffff - cost);
+}
 
 // rank orders tokens: larger logits first, of equals the smaller id.
-__device__ static uint64_t rank(float logit, uint32_t id) { return static_cast<uint64_t>(cost_of(logit)) << 32 | id; }
+__device__ static uint64_t rank(float logit, uint32_t id) {
+  return static_cast<uint64_t>(cost_of(logit)) << 32 | id;
+}
 
-__device__ static float logit_at(uint64_t rank) { return logit_of(static_cast<uint32_t>(rank >> 32)); }
+__device__ static float logit_at(uint64_t rank) {
+  return logit_of(static_cast<uint32_t>(rank >> 32));
+}
 
 __device__ static float power(float x) {
   float y;
@@ -61,13 +73,17 @@ __device__ static float power(float x) {
 // bits_of is what (logit - largest) is multiplied with, for 2^x to be the tempered exponential.
 __device__ static float bits_of(float temperature) { return fminf(kBits / temperature, 1e30f); }
 
-__device__ static double product_plus(double a, double b, double c) { return __dadd_rn(__dmul_rn(a, b), c); }
+__device__ static double product_plus(double a, double b, double c) {
+  return __dadd_rn(__dmul_rn(a, b), c);
+}
 
 // weight_of is e^x for x <= 0 in units of 2⁻⁴⁰, as ref.Weight computes it to the last bit.
 __device__ static uint64_t weight_of(double x) {
   if (!(x >= -28)) return 0;
-  const int64_t halvings = static_cast<int64_t>(product_plus(x, -1.44269504088896340735992468100189214, 0.5));
-  const double r = __dadd_rn(x, __dmul_rn(static_cast<double>(halvings), 0.693147180559945309417232121458176568));
+  const int64_t halvings =
+      static_cast<int64_t>(product_plus(x, -1.44269504088896340735992468100189214, 0.5));
+  const double r = __dadd_rn(
+      x, __dmul_rn(static_cast<double>(halvings), 0.693147180559945309417232121458176568));
   const double rr = __dmul_rn(r, r);
   double even = 1.0 / 3628800, odd = 1.0 / 362880;
   even = product_plus(even, rr, 1.0 / 40320), odd = product_plus(odd, rr, 1.0 / 5040);
@@ -90,7 +106,8 @@ __device__ static uint64_t weigh(float logit, float largest, float temperature) 
   return weight_of(exponent(logit, largest, temperature));
 }
 
-// bin_of is a token's bin: equal steps of the exponent, larger logits first. It never falls as logits do.
+// bin_of is a token's bin: equal steps of the exponent, larger logits first. It never falls as
+// logits do.
 __device__ static int bin_of(float logit, float largest, float temperature) {
   const float at = (largest - logit) * (kSampleBins / kLowest / temperature);
   return at < kSampleBins - 1 ? static_cast<int>(at) : (at == at ? kSampleBins - 1 : 0);
@@ -107,7 +124,8 @@ __device__ static double uniform(uint64_t seed, uint64_t counter) {
   uint32_t c[4] = {static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), 0, 0};
   uint32_t k[2] = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
   for (int i = 0; i < 10; i++) {
-    const uint64_t a = static_cast<uint64_t>(0xD2511F53u) * c[0], b = static_cast<uint64_t>(0xCD9E8D57u) * c[2];
+    const uint64_t a = static_cast<uint64_t>(0xD2511F53u) * c[0],
+                   b = static_cast<uint64_t>(0xCD9E8D57u) * c[2];
     const uint32_t c1 = c[1], c3 = c[3];
     c[0] = static_cast<uint32_t>(b >> 32) ^ c1 ^ k[0];
     c[1] = static_cast<uint32_t>(b);
@@ -128,7 +146,8 @@ __device__ static float clamp(float logit) {
 
 __device__ static float penalize(float logit, const SampleFilter& f, int32_t output) {
   if (f.repetition_penalty != 0) {
-    logit = logit > 0 ? __fdiv_rn(logit, f.repetition_penalty) : __fmul_rn(logit, f.repetition_penalty);
+    logit =
+        logit > 0 ? __fdiv_rn(logit, f.repetition_penalty) : __fmul_rn(logit, f.repetition_penalty);
   }
   if (output > 0) {
     logit = __fsub_rn(logit, f.presence_penalty);
@@ -150,9 +169,9 @@ __device__ static Wish wish_of(const SampleParams& p, int row) {
   w.row = p.params[row];
   if (p.filters == nullptr || w.row.want >= 0) return w;
   const SampleFilter f = w.filter = p.filters[row];
-  w.filtered = f.top_k != 0 || f.top_p != 0 || f.min_p != 0 || f.typical_p != 0 || f.repetition_penalty != 0 ||
-               f.presence_penalty != 0 || f.frequency_penalty != 0 || f.bias != 0 || f.biases != 0 || f.count != 0 ||
-               f.counts != 0;
+  w.filtered = f.top_k != 0 || f.top_p != 0 || f.min_p != 0 || f.typical_p != 0 ||
+               f.repetition_penalty != 0 || f.presence_penalty != 0 || f.frequency_penalty != 0 ||
+               f.bias != 0 || f.biases != 0 || f.count != 0 || f.counts != 0;
   w.edits = f.biases + f.counts > 0;
   w.few = f.top_k > 0 && f.top_k < p.vocab;
   w.nucleus = f.top_p > 0 && f.top_p < 1;
@@ -165,8 +184,8 @@ __device__ static int rows_of(const SampleParams& p) {
   return p.row_count == nullptr ? p.rows_most : min(*p.row_count, p.rows_most);
 }
 
-// before_in gives a thread the sum of value over the threads before it, in a fixed order, and total over all. room is
-// [kWarp].
+// before_in gives a thread the sum of value over the threads before it, in a fixed order, and total
+// over all. room is [kWarp].
 template <int kThreads, class T>
 __device__ static T before_in(T value, T* room, T& total) {
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
@@ -202,7 +221,8 @@ template <int kThreads>
 __device__ static uint64_t least_of(uint64_t value, uint64_t* room) {
 #pragma unroll
   for (int lanes = kWarp / 2; lanes > 0; lanes /= 2)
-    value = min(value, static_cast<uint64_t>(__shfl_xor_sync(kAllLanes, static_cast<unsigned long long>(value), lanes)));
+    value = min(value, static_cast<uint64_t>(__shfl_xor_sync(
+                           kAllLanes, static_cast<unsigned long long>(value), lanes)));
   __syncthreads();
   if (threadIdx.x % kWarp == 0) room[threadIdx.x / kWarp] = value;
   __syncthreads();
@@ -215,18 +235,21 @@ __device__ static void add(uint64_t* to, uint64_t value) {
   atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
 }
 
-// add_to_bins adds weights, less than 2^41, to bins, and 1 to their counts. The lanes that have the same bin add first.
-// All lanes of a warp call it.
-__device__ static void add_to_bins(uint64_t* weights, int32_t* counts, int bin, uint64_t weight, bool wanted) {
+// add_to_bins adds weights, less than 2^41, to bins, and 1 to their counts. The lanes that have the
+// same bin add first. All lanes of a warp call it.
+__device__ static void add_to_bins(uint64_t* weights, int32_t* counts, int bin, uint64_t weight,
+                                   bool wanted) {
   constexpr int kLowBits = 26;  // 32 of them fit in a word
   const int lane = threadIdx.x % kWarp;
   unsigned left = __ballot_sync(kAllLanes, wanted);
   while (left != 0) {
     const int leader = __ffs(left) - 1;
-    const bool same = wanted && bin == __shfl_sync(kAllLanes, bin, leader);
+    const int its = __shfl_sync(kAllLanes, bin, leader);
+    const bool same = wanted && bin == its;
     const unsigned peers = __ballot_sync(kAllLanes, same);
     const uint64_t mine = same ? weight : 0;
-    const uint32_t low = __reduce_add_sync(kAllLanes, static_cast<uint32_t>(mine & ((1u << kLowBits) - 1)));
+    const uint32_t low =
+        __reduce_add_sync(kAllLanes, static_cast<uint32_t>(mine & ((1u << kLowBits) - 1)));
     const uint32_t high = __reduce_add_sync(kAllLanes, static_cast<uint32_t>(mine >> kLowBits));
     if (lane == leader) {
       add(weights + bin, (static_cast<uint64_t>(high) << kLowBits) + low);
@@ -240,15 +263,18 @@ __device__ static void add_to_bins(uint64_t* weights, int32_t* counts, int bin, 
 __device__ static float4 load4(const float* logits, int i, int n, bool aligned) {
   if (aligned && i + 4 <= n) return *reinterpret_cast<const float4*>(logits + i);
   const float none = minus_infinity();
-  return make_float4(i < n ? logits[i] : none, i + 1 < n ? logits[i + 1] : none, i + 2 < n ? logits[i + 2] : none,
-                     i + 3 < n ? logits[i + 3] : none);
+  return make_float4(i < n ? logits[i] : none, i + 1 < n ? logits[i + 1] : none,
+                     i + 2 < n ? logits[i + 2] : none, i + 3 < n ? logits[i + 3] : none);
 }
 
-// A thread of sample_scan and sample_weigh has kOwn logits of a chunk: four side by side, and four a block's further on.
+// A thread of sample_scan and sample_weigh has kOwn logits of a chunk: four side by side, and four
+// a block's further on.
 constexpr int kOwn = kSampleChunk / kSampleScanThreads;
 static_assert(kOwn % 4 == 0);
 
-__device__ static int own(int i) { return (i / 4 * kSampleScanThreads + static_cast<int>(threadIdx.x)) * 4 + i % 4; }
+__device__ static int own(int i) {
+  return (i / 4 * kSampleScanThreads + static_cast<int>(threadIdx.x)) * 4 + i % 4;
+}
 
 __device__ static void load_own(float (&x)[kOwn], const float* logits, int n) {
   const bool aligned = aligned16(logits);
@@ -259,10 +285,11 @@ __device__ static void load_own(float (&x)[kOwn], const float* logits, int n) {
   }
 }
 
-// edit applies a row's biases in their order, then its penalties, to the n logits from token first on. claims is all
-// kNobody, and so it is left.
+// edit applies a row's biases in their order, then its penalties, to the n logits from token first
+// on. claims is all kNobody, and so it is left.
 constexpr int kNobody = 0x7fffffff;
-__device__ static void edit(const SampleParams& p, const SampleFilter& f, float* logits, int* claims, int first, int n) {
+__device__ static void edit(const SampleParams& p, const SampleFilter& f, float* logits,
+                            int* claims, int first, int n) {
   const int thread = threadIdx.x;
   for (int base = 0; base < f.biases; base += kSampleScanThreads) {
     const int i = base + thread;
@@ -306,7 +333,8 @@ extern "C" __global__ void __launch_bounds__(kSampleScanThreads)
   const int chunks = (p.vocab + kSampleChunk - 1) / kSampleChunk, units = rows_of(p) * chunks;
   for (int i = threadIdx.x; i < kSampleChunk; i += kThreads) claims[i] = kNobody;
   for (int unit = blockIdx.x; unit < units; unit += gridDim.x) {
-    const int row = unit / chunks, first = unit % chunks * kSampleChunk, n = min(kSampleChunk, p.vocab - first);
+    const int row = unit / chunks, first = unit % chunks * kSampleChunk,
+              n = min(kSampleChunk, p.vocab - first);
     const Wish wish = wish_of(p, row);
     const int64_t at = static_cast<int64_t>(row) * p.vocab + first;
     float x[kOwn];
@@ -385,7 +413,8 @@ extern "C" __global__ void __launch_bounds__(kSampleScanThreads)
   if (p.filters == nullptr) return;
   const int chunks = (p.vocab + kSampleChunk - 1) / kSampleChunk, units = rows_of(p) * chunks;
   for (int unit = blockIdx.x; unit < units; unit += gridDim.x) {
-    const int row = unit / chunks, first = unit % chunks * kSampleChunk, n = min(kSampleChunk, p.vocab - first);
+    const int row = unit / chunks, first = unit % chunks * kSampleChunk,
+              n = min(kSampleChunk, p.vocab - first);
     const Wish wish = wish_of(p, row);
     if (!wish.filtered || wish.row.temperature == 0 || wish.few) continue;
     Chunk* const all = static_cast<Chunk*>(p.chunk_room) + static_cast<int64_t>(row) * chunks;
@@ -394,7 +423,8 @@ extern "C" __global__ void __launch_bounds__(kSampleScanThreads)
     const float largest = logit_at(least_of<kThreads>(top, room));
 
     float x[kOwn];
-    load_own(x, (wish.edits ? p.edited : p.logits) + static_cast<int64_t>(row) * p.vocab + first, n);
+    load_own(x, (wish.edits ? p.edited : p.logits) + static_cast<int64_t>(row) * p.vocab + first,
+             n);
     if (!wish.nucleus && !wish.typical) {
       uint64_t weight = 0;
 #pragma unroll
@@ -453,8 +483,9 @@ __device__ static T total_of(Room& r, int n, Weight weight) {
   return sum_of<kSampleThreads>(own, words_of(r, T()));
 }
 
-// find is the last of n weights above 0 of which those before it add up to target or less: where the cumulative weight
-// exceeds target, or the last one. rest is what target exceeds them by. -1 where all are 0.
+// find is the last of n weights above 0 of which those before it add up to target or less: where
+// the cumulative weight exceeds target, or the last one. rest is what target exceeds them by. -1
+// where all are 0.
 template <class T, class Weight>
 __device__ static int find(Room& r, int n, T target, Weight weight, T& rest) {
   const int each = (n + kSampleThreads - 1) / kSampleThreads, first = threadIdx.x * each;
@@ -485,7 +516,8 @@ __device__ static int find(Room& r, int n, T target, Weight weight, T& rest) {
   return found;
 }
 
-// sort puts n entries in the order of their keys, equal ones of their ids; or of their ids alone. Bitonic: Batcher, 1968.
+// sort puts n entries in the order of their keys, equal ones of their ids; or of their ids alone.
+// Bitonic: Batcher, 1968.
 template <bool kByID>
 __device__ __noinline__ static void sort(Room& r, int n) {
   int size = 2;
@@ -516,15 +548,16 @@ __device__ __noinline__ static void sort(Room& r, int n) {
   }
 }
 
-// leading is how many of the first n entries it takes to have the needed weight: all where all have less.
+// leading is how many of the first n entries it takes to have the needed weight: all where all have
+// less.
 __device__ __noinline__ static int leading(Room& r, int n, uint64_t need) {
   uint64_t rest;
   const int at = find<uint64_t>(r, n, need - 1, [&](int i) { return r.weight[i]; }, rest);
   return at < 0 ? n : at + 1;
 }
 
-// each_token calls visit(id, logit, real) for all tokens of a row, from warps as a whole: some tokens are not real.
-// kSmall visits are written out four times.
+// each_token calls visit(id, logit, real) for all tokens of a row, from warps as a whole: some
+// tokens are not real. kSmall visits are written out four times.
 template <bool kSmall = false, class Visit>
 __device__ static void each_token(const float* logits, int vocab, Visit visit) {
   const bool aligned = aligned16(logits);
@@ -540,8 +573,8 @@ __device__ static void each_token(const float* logits, int vocab, Visit visit) {
   }
 }
 
-// gather makes entries of the wanted tokens, with their costs as keys, in any order. It returns how many there are; only
-// kRoom are gathered.
+// gather makes entries of the wanted tokens, with their costs as keys, in any order. It returns how
+// many there are; only kRoom are gathered.
 template <bool kSmall = false, class Wanted>
 __device__ static int gather(Room& r, const float* logits, int vocab, Wanted wanted) {
   __syncthreads();
@@ -558,8 +591,9 @@ __device__ static int gather(Room& r, const float* logits, int vocab, Wanted wan
   return r.entries;
 }
 
-// mark_of is a cost that at least n tokens do not exceed, and hardly more: the n-th of the threads' least. n is at most
-// kFewest. kNone where there are not enough threads with tokens: then there are few tokens.
+// mark_of is a cost that at least n tokens do not exceed, and hardly more: the n-th of the threads'
+// least. n is at most kFewest. kNone where there are not enough threads with tokens: then there are
+// few tokens.
 __device__ __noinline__ static uint64_t mark_of(Room& r, const float* logits, int vocab, int n) {
   uint64_t least = kNone;
   each_token<true>(logits, vocab, [&](int, float logit, bool real) {
@@ -581,20 +615,24 @@ struct Place {
   uint64_t high;
   uint32_t low;
 
-  __device__ bool upto(const Place& end) const { return high < end.high || (high == end.high && low <= end.low); }
+  __device__ bool upto(const Place& end) const {
+    return high < end.high || (high == end.high && low <= end.low);
+  }
 };
 
-// select is the place of the last of the first tokens that together have the needed measure: their weights, or with
-// by_count their number. measure(id, logit, inside) is a token's weight, 0 for one that does not take part; it asks
-// inside(its place) first, and is 0 for one that is not. It looks at eight bits of the places at a time, at most 12 times
-// at all tokens.
+// select is the place of the last of the first tokens that together have the needed measure: their
+// weights, or with by_count their number. measure(id, logit, inside) is a token's weight, 0 for one
+// that does not take part; it asks inside(its place) first, and is 0 for one that is not. It looks
+// at eight bits of the places at a time, at most 12 times at all tokens.
 template <class Measure>
-__device__ static Place select(Room& r, const float* logits, int vocab, uint64_t need, bool by_count, Measure measure) {
+__device__ static Place select(Room& r, const float* logits, int vocab, uint64_t need,
+                               bool by_count, Measure measure) {
   constexpr int kDigits = 12;
   Place found = {0, 0};
   for (int digit = 0; digit < kDigits; digit++) {
     __syncthreads();
-    for (int i = threadIdx.x; i < kSampleBins; i += kSampleThreads) r.bin_weights[i] = r.bin_counts[i] = 0;
+    for (int i = threadIdx.x; i < kSampleBins; i += kSampleThreads)
+      r.bin_weights[i] = r.bin_counts[i] = 0;
     __syncthreads();
     each_token(logits, vocab, [&](int id, float logit, bool real) {
       int bin = 0;
@@ -604,14 +642,17 @@ __device__ static Place select(Room& r, const float* logits, int vocab, uint64_t
           return digit == 0 || at.high >> (64 - 8 * digit) == found.high >> (64 - 8 * digit);
         }
         bin = static_cast<int>(at.low >> (88 - 8 * digit) & 255);
-        return at.high == found.high && (digit == 8 || at.low >> (96 - 8 * digit) == found.low >> (96 - 8 * digit));
+        return at.high == found.high &&
+               (digit == 8 || at.low >> (96 - 8 * digit) == found.low >> (96 - 8 * digit));
       };
       const uint64_t weight = real ? measure(id, logit, inside) : 0;
       add_to_bins(r.bin_weights, r.bin_counts, bin, weight, weight > 0);
     });
     __syncthreads();
     uint64_t rest;
-    const auto measured = [&](int i) { return by_count ? static_cast<uint64_t>(r.bin_counts[i]) : r.bin_weights[i]; };
+    const auto measured = [&](int i) {
+      return by_count ? static_cast<uint64_t>(r.bin_counts[i]) : r.bin_weights[i];
+    };
     const uint64_t total = total_of<uint64_t>(r, kSampleBins, measured);
     if (total < need) return {kNone, ~0u};  // only at the first digit: all are wanted
     const int bin = find<uint64_t>(r, kSampleBins, need - 1, measured, rest);
@@ -620,20 +661,23 @@ __device__ static Place select(Room& r, const float* logits, int vocab, uint64_t
     // The digit, and ones behind it: they stay if the bin is wanted as it is.
     if (digit < 8) {
       const int shift = 56 - 8 * digit;
-      found.high = (found.high & ~(kNone >> (8 * digit))) | static_cast<uint64_t>(bin) << shift | ((1ull << shift) - 1);
+      found.high = (found.high & ~(kNone >> (8 * digit))) | static_cast<uint64_t>(bin) << shift |
+                   ((1ull << shift) - 1);
       found.low = ~0u;
     } else {
       const int shift = 88 - 8 * digit;
-      found.low = (found.low & ~(~0u >> (8 * digit - 64))) | static_cast<uint32_t>(bin) << shift | ((1u << shift) - 1);
+      found.low = (found.low & ~(~0u >> (8 * digit - 64))) | static_cast<uint32_t>(bin) << shift |
+                  ((1u << shift) - 1);
     }
     if (last) break;
   }
   return found;
 }
 
-// finish draws from entries, whose keys are costs: all that the filter may leave, or all of the first ones that may have
-// the weight need, if that is not 0.
-__device__ __noinline__ static int finish(Room& r, const Row& row, const Wish& wish, int n, uint64_t need) {
+// finish draws from entries, whose keys are costs: all that the filter may leave, or all of the
+// first ones that may have the weight need, if that is not 0.
+__device__ __noinline__ static int finish(Room& r, const Row& row, const Wish& wish, int n,
+                                          uint64_t need) {
   const auto weight = [&](int i) { return r.weight[i]; };
   sort<false>(r, n);
   if (wish.few) n = min(n, wish.filter.top_k);
@@ -676,7 +720,8 @@ __device__ __noinline__ static int finish(Room& r, const Row& row, const Wish& w
     sort<true>(r, n);
     total = total_of<uint64_t>(r, n, weight);
   }
-  uint64_t target = static_cast<uint64_t>(__dmul_rn(uniform(wish.row.seed, wish.row.counter), __ull2double_rn(total)));
+  uint64_t target = static_cast<uint64_t>(
+      __dmul_rn(uniform(wish.row.seed, wish.row.counter), __ull2double_rn(total)));
   target = min(target, total - 1);
   const int at = find<uint64_t>(r, n, target, weight, target);
   return static_cast<int>(r.id[at]);
@@ -687,26 +732,32 @@ template <class Weight>
 __device__ static int draw(Room& r, const Row& row, const Wish& wish, Weight weight) {
   const auto chunk_weight = [&](int i) { return row.chunks[i].weight; };
   const uint64_t total = total_of<uint64_t>(r, row.chunk_count, chunk_weight);
-  uint64_t target = static_cast<uint64_t>(__dmul_rn(uniform(wish.row.seed, wish.row.counter), __ull2double_rn(total)));
+  uint64_t target = static_cast<uint64_t>(
+      __dmul_rn(uniform(wish.row.seed, wish.row.counter), __ull2double_rn(total)));
   target = min(target, total - 1);
   const int chunk = find<uint64_t>(r, row.chunk_count, target, chunk_weight, target);
   const int first = chunk * kSampleChunk;
   const auto token_weight = [&](int i) { return weight(first + i, row.logits[first + i]); };
-  return first + find<uint64_t>(r, min(kSampleChunk, row.vocab - first), target, token_weight, target);
+  return first +
+         find<uint64_t>(r, min(kSampleChunk, row.vocab - first), target, token_weight, target);
 }
 
-// search draws where more tokens are left than a block can sort: it looks for the places at which the filters cut.
-__device__ __noinline__ static int search(Room& r, const Row& row, const Wish& wish, Chunk* chunks) {
+// search draws where more tokens are left than a block can sort: it looks for the places at which
+// the filters cut.
+__device__ __noinline__ static int search(Room& r, const Row& row, const Wish& wish,
+                                          Chunk* chunks) {
   const auto weight = [&](float logit) { return weigh(logit, row.largest, row.temperature); };
   Place last = {kNone, ~0u};  // by logit
   if (wish.few) {
-    last = select(r, row.logits, row.vocab, wish.filter.top_k, true, [&](int id, float logit, auto inside) {
-      return static_cast<uint64_t>(inside(Place{rank(logit, id), 0}));
-    });
+    last = select(r, row.logits, row.vocab, wish.filter.top_k, true,
+                  [&](int id, float logit, auto inside) {
+                    return static_cast<uint64_t>(inside(Place{rank(logit, id), 0}));
+                  });
   }
   const auto total = [&](auto left) {
     uint64_t own = 0;
-    each_token(row.logits, row.vocab, [&](int id, float logit, bool real) { own += real ? left(id, logit) : 0; });
+    each_token(row.logits, row.vocab,
+               [&](int id, float logit, bool real) { own += real ? left(id, logit) : 0; });
     return sum_of<kSampleThreads>(own, r.words);
   };
   if (wish.nucleus) {
@@ -733,7 +784,8 @@ __device__ __noinline__ static int search(Room& r, const Row& row, const Wish& w
     double own = 0;
     each_token(row.logits, row.vocab, [&](int id, float logit, bool real) {
       const uint64_t w = real ? likely(id, logit) : 0;
-      if (w > 0) own = product_plus(__ull2double_rn(w), exponent(logit, row.largest, row.temperature), own);
+      if (w > 0)
+        own = product_plus(__ull2double_rn(w), exponent(logit, row.largest, row.temperature), own);
     });
     const uint64_t all = total(likely);
     mean = __ddiv_rn(sum_of<kSampleThreads>(own, r.doubles), __ull2double_rn(all));
@@ -744,7 +796,8 @@ __device__ __noinline__ static int search(Room& r, const Row& row, const Wish& w
   }
   const auto left = [&](int id, float logit) {
     const uint64_t w = likely(id, logit);
-    return w > 0 && wish.typical && !place_of(id, logit).upto(farthest) ? static_cast<uint64_t>(0) : w;
+    return w > 0 && wish.typical && !place_of(id, logit).upto(farthest) ? static_cast<uint64_t>(0)
+                                                                        : w;
   };
   const int lane = threadIdx.x % kWarp;
   for (int c = threadIdx.x / kWarp; c < row.chunk_count; c += kSampleThreads / kWarp) {
@@ -752,7 +805,8 @@ __device__ __noinline__ static int search(Room& r, const Row& row, const Wish& w
     const int end = min((c + 1) * kSampleChunk, row.vocab);
     for (int id = c * kSampleChunk + lane; id < end; id += kWarp) own += left(id, row.logits[id]);
 #pragma unroll
-    for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) own += __shfl_xor_sync(kAllLanes, own, lanes);
+    for (int lanes = kWarp / 2; lanes > 0; lanes /= 2)
+      own += __shfl_xor_sync(kAllLanes, own, lanes);
     if (lane == 0) chunks[c].weight = own;
   }
   __syncthreads();
@@ -760,11 +814,13 @@ __device__ __noinline__ static int search(Room& r, const Row& row, const Wish& w
 }
 
 // filter draws from a filtered row.
-__device__ static int filter(const SampleParams& p, Room& r, const Row& row, const Wish& wish, Chunk* chunks, int index) {
+__device__ static int filter(const SampleParams& p, Room& r, const Row& row, const Wish& wish,
+                             Chunk* chunks, int index) {
   if (wish.few) {
     if (wish.filter.top_k <= kFewest) {
       const uint64_t mark = mark_of(r, row.logits, row.vocab, wish.filter.top_k);
-      const int n = gather<true>(r, row.logits, row.vocab, [&](int, float logit) { return cost_of(logit) <= mark; });
+      const int n = gather<true>(r, row.logits, row.vocab,
+                                 [&](int, float logit) { return cost_of(logit) <= mark; });
       if (n <= kRoom) return finish(r, row, wish, n, 0);
     }
     return search(r, row, wish, chunks);
@@ -784,12 +840,14 @@ __device__ static int filter(const SampleParams& p, Room& r, const Row& row, con
     need = share(total_of<uint64_t>(r, kSampleBins, weight), wish.filter.top_p);
     last = find<uint64_t>(r, kSampleBins, need - 1, weight, rest);
   }
-  const uint64_t tokens = total_of<uint64_t>(
-      r, kSampleBins, [&](int i) { return i <= last ? static_cast<uint64_t>(counts[i]) : static_cast<uint64_t>(0); });
+  const uint64_t tokens = total_of<uint64_t>(r, kSampleBins, [&](int i) {
+    return i <= last ? static_cast<uint64_t>(counts[i]) : static_cast<uint64_t>(0);
+  });
   if (tokens > kRoom) return search(r, row, wish, chunks);
   const int n = gather(r, row.logits, row.vocab, [&](int, float logit) {
     const int bin = bin_of(logit, row.largest, row.temperature);
-    constexpr int kHeavy = kSampleBins * 63 / 64;  // in the bins below there is nothing without weight
+    constexpr int kHeavy =
+        kSampleBins * 63 / 64;  // in the bins below there is nothing without weight
     return bin <= last && (bin < kHeavy || weigh(logit, row.largest, row.temperature) > 0);
   });
   return finish(r, row, wish, n, need);
@@ -809,7 +867,9 @@ __device__ static int temper(Room& r, const Row& row, const Wish& wish) {
   const int first = chunk * kSampleChunk;
   const float largest = logit_at(row.chunks[chunk].top);
   target /= scale(chunk);
-  const auto weight = [&](int i) { return static_cast<double>(power((row.logits[first + i] - largest) * bits)); };
+  const auto weight = [&](int i) {
+    return static_cast<double>(power((row.logits[first + i] - largest) * bits));
+  };
   return first + find<double>(r, min(kSampleChunk, row.vocab - first), target, weight, target);
 }
 
@@ -820,7 +880,8 @@ extern "C" __global__ void __launch_bounds__(kSampleThreads, 1)
   const int rows = rows_of(p), chunk_count = (p.vocab + kSampleChunk - 1) / kSampleChunk;
   for (int index = blockIdx.x; index < rows; index += gridDim.x) {
     const Wish wish = wish_of(p, index);
-    Chunk* const chunks = static_cast<Chunk*>(p.chunk_room) + static_cast<int64_t>(index) * chunk_count;
+    Chunk* const chunks =
+        static_cast<Chunk*>(p.chunk_room) + static_cast<int64_t>(index) * chunk_count;
     const float* const logits = p.logits + static_cast<int64_t>(index) * p.vocab;
     uint64_t top = kNone, edited = kNone;
     bool strange = false;
@@ -846,10 +907,12 @@ extern "C" __global__ void __launch_bounds__(kSampleThreads, 1)
       out.token = wish.row.want;
     } else if (finite && wish.filtered) {
       edited = least_of<kSampleThreads>(edited, r.words);
-      const float* const left = wish.edits ? p.edited + static_cast<int64_t>(index) * p.vocab : logits;
+      const float* const left =
+          wish.edits ? p.edited + static_cast<int64_t>(index) * p.vocab : logits;
       const Row row = {chunks, chunk_count, left, p.vocab, logit_at(edited), wish.row.temperature};
       if (row.largest != minus_infinity()) {
-        out.token = row.temperature == 0 ? static_cast<int32_t>(edited & ~0u) : filter(p, r, row, wish, chunks, index);
+        out.token = row.temperature == 0 ? static_cast<int32_t>(edited & ~0u)
+                                         : filter(p, r, row, wish, chunks, index);
       }
     } else if (finite && wish.row.temperature > 0) {
       const Row row = {chunks, chunk_count, logits, p.vocab, largest, wish.row.temperature};
@@ -871,12 +934,15 @@ extern "C" __global__ void __launch_bounds__(kSampleThreads, 1)
   for (int index = blockIdx.x; index < rows; index += gridDim.x) {
     const float* const logits = p.logits + static_cast<int64_t>(index) * p.vocab;
     const uint64_t mark = mark_of(r, logits, p.vocab, most);
-    int n = gather<true>(r, logits, p.vocab, [&](int, float logit) { return cost_of(logit) <= mark; });
+    int n =
+        gather<true>(r, logits, p.vocab, [&](int, float logit) { return cost_of(logit) <= mark; });
     if (n > kRoom) {  // many are equal
-      const Place last = select(r, logits, p.vocab, most, true, [&](int id, float logit, auto inside) {
-        return static_cast<uint64_t>(inside(Place{rank(logit, id), 0}));
-      });
-      n = gather(r, logits, p.vocab, [&](int id, float logit) { return Place{rank(logit, id), 0}.upto(last); });
+      const Place last =
+          select(r, logits, p.vocab, most, true, [&](int id, float logit, auto inside) {
+            return static_cast<uint64_t>(inside(Place{rank(logit, id), 0}));
+          });
+      n = gather(r, logits, p.vocab,
+                 [&](int id, float logit) { return Place{rank(logit, id), 0}.upto(last); });
     }
     sort<false>(r, n);
     for (int i = threadIdx.x; i < most; i += kSampleThreads) {

@@ -2,7 +2,7 @@
 #pragma once
 #include "params.h"
 
-constexpr int32_t kSampleChunk = 2048;       // logits that a block of sample_scan and sample_weigh takes
+constexpr int32_t kSampleChunk = 2048;  // logits that a block of sample_scan and sample_weigh takes
 constexpr int32_t kSampleScanThreads = 256;  // of such a block
 constexpr int32_t kSampleThreads = 1024;     // a block of sample_pick and sample_top
 constexpr int32_t kSampleChunkBytes = 40;    // of room for each chunk of a row
@@ -64,12 +64,12 @@ struct SampleParams {
   const SampleFilter* filters;  // [rows], or null
   const TokenBias* biases;
   const TokenCount* counts;
-  int32_t* top_tokens;      // [rows, top_n]
-  float* top_logits;        // [rows, top_n]
-  void* chunk_room;         // [rows, chunks] of kSampleChunkBytes
-  float* edited;            // [rows, vocab]: rows with biases or counts; null without filters
-  uint64_t* bin_weights;    // [rows, kSampleBins]; null without filters
-  int32_t* bin_counts;      // [rows, kSampleBins]; null without filters
+  int32_t* top_tokens;       // [rows, top_n]
+  float* top_logits;         // [rows, top_n]
+  void* chunk_room;          // [rows, chunks] of kSampleChunkBytes
+  float* edited;             // [rows, vocab]: rows with biases or counts; null without filters
+  uint64_t* bin_weights;     // [rows, kSampleBins]; null without filters
+  int32_t* bin_counts;       // [rows, kSampleBins]; null without filters
   const int32_t* row_count;  // [1], or null for rows_most
   int32_t rows_most;
   int32_t vocab;
