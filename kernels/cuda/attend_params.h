@@ -58,7 +58,7 @@ struct AttendCounts {
 // AttendPlanParams: the tiles of a step's work list, which are the same for all its layers. Only
 // grid sizes are fixed by the host: all counts are read from and written to device memory.
 //
-// Kernels of attend.cu: attend_plan.
+// Kernels of attend_plan.cu: attend_plan.
 struct AttendPlanParams {
   const AttendItem* items;
   const AttendSegment* segments;
@@ -91,8 +91,8 @@ struct AttendPlanParams {
 // Kernels of attend.cu: attend_decode_q2_fp8_d128, attend_decode_q4_fp8_d128, attend_decode_q8_fp8_d128.
 // Kernels of attend.cu: attend_decode_q2_fp8_d256, attend_decode_q4_fp8_d256, attend_decode_q8_fp8_d256.
 // Kernels of attend.cu: attend_decode_q4_f32_d64, attend_decode_q4_f32_d128, attend_decode_q4_f32_d256.
-// Kernels of attend.cu: attend_prefill_bf16_d64, attend_prefill_bf16_d128, attend_prefill_bf16_d256.
-// Kernels of attend.cu: attend_prefill_fp8_d64, attend_prefill_fp8_d128, attend_prefill_fp8_d256.
+// Kernels of attend_prefill.cu: attend_prefill_bf16_d64, attend_prefill_bf16_d128, attend_prefill_bf16_d256.
+// Kernels of attend_prefill.cu: attend_prefill_fp8_d64, attend_prefill_fp8_d128, attend_prefill_fp8_d256.
 // Kernels of attend.cu: attend_merge_bf16, attend_simple_bf16.
 struct AttendParams {
   const bf16* q;             // [rows, q_stride]

@@ -56,7 +56,8 @@ struct TokenCount {
 
 // SampleParams: see kernels.SampleParams. chunks is vocab / kSampleChunk, rounded up.
 //
-// Kernels of sample.cu: sample_scan, sample_weigh, sample_pick, sample_top.
+// Kernels of sample.cu: sample_scan, sample_weigh.
+// Kernels of sample_pick.cu: sample_pick, sample_top.
 struct SampleParams {
   const float* logits;          // [rows, vocab]
   const SampleRow* params;      // [rows]
