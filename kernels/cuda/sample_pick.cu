@@ -2,8 +2,8 @@
 //
 //   grid   any number of blocks of kSampleThreads threads: a block takes a row
 //
-// Where a filter leaves no more tokens than fit, they are gathered and sorted in shared memory; else
-// the places where it cuts are searched for in passes over the row.
+// Where a filter leaves no more tokens than fit, they are gathered and sorted in shared memory;
+// else the places where it cuts are searched for in passes over the row.
 #include "sample.cuh"
 
 constexpr int kRoom = 2048;   // tokens that a block can sort
