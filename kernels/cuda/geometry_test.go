@@ -32,6 +32,13 @@ func TestGeometry(t *testing.T) {
 		{"sort", (&MoESortParams{Rows: 5, Experts: 128, TopK: 8}).Geometry(), Geometry{MoESort, [2]int{128, 1}, 1024, 0}},
 		{"experts", (&MoEGemmParams{MaxTiles: 40, Outputs: 1536}).Geometry(), Geometry{MoEGemmBF16, [2]int{40, 24}, 128, 65536}},
 		{"combine", (&MoECombineParams{Rows: 5, Cols: 1000}).Geometry(), Geometry{MoECombineBF16, [2]int{5, 4}, 256, 0}},
+		{"attention plan", (&AttendPlanParams{}).Geometry(), Geometry{AttendPlan, [2]int{1, 1}, 1024, 0}},
+		{"decode", AttendGeometry(AttendDecodeQ2BF16D128, 528), Geometry{AttendDecodeQ2BF16D128, [2]int{528, 1}, 128, 0}},
+		{"prefill", AttendGeometry(AttendPrefillFP8D128, 264), Geometry{AttendPrefillFP8D128, [2]int{264, 1}, 128, AttendShared128}},
+		{"scan a row", (&SampleParams{RowsMost: 1, Vocab: 151936}).Geometry(SampleScan, h100), Geometry{SampleScan, [2]int{75, 1}, 256, 0}},
+		{"weigh many rows", (&SampleParams{RowsMost: 256, Vocab: 151936}).Geometry(SampleWeigh, h100), Geometry{SampleWeigh, [2]int{1056, 1}, 256, 0}},
+		{"pick", (&SampleParams{RowsMost: 7, Vocab: 300}).Geometry(SamplePick, h100), Geometry{SamplePick, [2]int{7, 1}, 1024, 0}},
+		{"largest logits of many rows", (&SampleParams{RowsMost: 300, Vocab: 300}).Geometry(SampleTop, h100), Geometry{SampleTop, [2]int{264, 1}, 1024, 0}},
 	} {
 		require.Equal(t, c.want, c.got, c.name)
 		require.LessOrEqual(t, c.got.SharedBytes, c.got.Kernel.SharedBytes(), c.name)

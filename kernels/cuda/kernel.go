@@ -18,6 +18,12 @@ func (k Kernel) SharedBytes() int {
 		return GemmLargeShared
 	case GemmSmallBF16, MoEGemmBF16:
 		return GemmSmallShared
+	case AttendPrefillBF16D64, AttendPrefillFP8D64:
+		return AttendShared64
+	case AttendPrefillBF16D128, AttendPrefillFP8D128:
+		return AttendShared128
+	case AttendPrefillBF16D256, AttendPrefillFP8D256:
+		return AttendShared256
 	}
 	return 0
 }

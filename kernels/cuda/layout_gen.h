@@ -4,6 +4,8 @@
 #include <stddef.h>
 
 #include "params.h"
+#include "attend_params.h"
+#include "sample_params.h"
 
 static_assert(sizeof(WeightParts) == 80);
 static_assert(alignof(WeightParts) == 8);
@@ -126,3 +128,149 @@ static_assert(offsetof(MoECombineParams, rows) == 32);
 static_assert(offsetof(MoECombineParams, cols) == 36);
 static_assert(offsetof(MoECombineParams, top_k) == 40);
 static_assert(offsetof(MoECombineParams, unused) == 44);
+
+static_assert(sizeof(AttendItem) == 16);
+static_assert(alignof(AttendItem) == 4);
+static_assert(offsetof(AttendItem, row) == 0);
+static_assert(offsetof(AttendItem, rows) == 4);
+static_assert(offsetof(AttendItem, segment) == 8);
+static_assert(offsetof(AttendItem, segments) == 12);
+
+static_assert(sizeof(AttendSegment) == 20);
+static_assert(alignof(AttendSegment) == 4);
+static_assert(offsetof(AttendSegment, block) == 0);
+static_assert(offsetof(AttendSegment, off) == 4);
+static_assert(offsetof(AttendSegment, len) == 8);
+static_assert(offsetof(AttendSegment, pos) == 12);
+static_assert(offsetof(AttendSegment, stored) == 16);
+
+static_assert(sizeof(AttendTile) == 24);
+static_assert(alignof(AttendTile) == 4);
+static_assert(offsetof(AttendTile, row) == 0);
+static_assert(offsetof(AttendTile, rows) == 4);
+static_assert(offsetof(AttendTile, segment) == 8);
+static_assert(offsetof(AttendTile, skip) == 12);
+static_assert(offsetof(AttendTile, tokens) == 16);
+static_assert(offsetof(AttendTile, part) == 20);
+
+static_assert(sizeof(AttendMerge) == 12);
+static_assert(alignof(AttendMerge) == 4);
+static_assert(offsetof(AttendMerge, row) == 0);
+static_assert(offsetof(AttendMerge, first) == 4);
+static_assert(offsetof(AttendMerge, parts) == 8);
+
+static_assert(sizeof(AttendCounts) == 16);
+static_assert(alignof(AttendCounts) == 4);
+static_assert(offsetof(AttendCounts, decode_tiles) == 0);
+static_assert(offsetof(AttendCounts, prefill_tiles) == 4);
+static_assert(offsetof(AttendCounts, merges) == 8);
+static_assert(offsetof(AttendCounts, unused) == 12);
+
+static_assert(sizeof(AttendPlanParams) == 112);
+static_assert(alignof(AttendPlanParams) == 8);
+static_assert(offsetof(AttendPlanParams, items) == 0);
+static_assert(offsetof(AttendPlanParams, segments) == 8);
+static_assert(offsetof(AttendPlanParams, positions) == 16);
+static_assert(offsetof(AttendPlanParams, item_count) == 24);
+static_assert(offsetof(AttendPlanParams, counts) == 32);
+static_assert(offsetof(AttendPlanParams, decode_tiles) == 40);
+static_assert(offsetof(AttendPlanParams, prefill_tiles) == 48);
+static_assert(offsetof(AttendPlanParams, merges) == 56);
+static_assert(offsetof(AttendPlanParams, part_list) == 64);
+static_assert(offsetof(AttendPlanParams, items_most) == 72);
+static_assert(offsetof(AttendPlanParams, parts_most) == 76);
+static_assert(offsetof(AttendPlanParams, group) == 80);
+static_assert(offsetof(AttendPlanParams, decode_queries) == 84);
+static_assert(offsetof(AttendPlanParams, only_decode) == 88);
+static_assert(offsetof(AttendPlanParams, decode_split) == 92);
+static_assert(offsetof(AttendPlanParams, decode_splits) == 96);
+static_assert(offsetof(AttendPlanParams, prefill_split) == 100);
+static_assert(offsetof(AttendPlanParams, prefill_split_rows) == 104);
+static_assert(offsetof(AttendPlanParams, unused) == 108);
+
+static_assert(sizeof(AttendParams) == 200);
+static_assert(alignof(AttendParams) == 8);
+static_assert(offsetof(AttendParams, q) == 0);
+static_assert(offsetof(AttendParams, out) == 8);
+static_assert(offsetof(AttendParams, positions) == 16);
+static_assert(offsetof(AttendParams, rope) == 24);
+static_assert(offsetof(AttendParams, kv) == 32);
+static_assert(offsetof(AttendParams, head_stride) == 72);
+static_assert(offsetof(AttendParams, segments) == 80);
+static_assert(offsetof(AttendParams, blocks) == 88);
+static_assert(offsetof(AttendParams, counts) == 96);
+static_assert(offsetof(AttendParams, decode_tiles) == 104);
+static_assert(offsetof(AttendParams, prefill_tiles) == 112);
+static_assert(offsetof(AttendParams, merges) == 120);
+static_assert(offsetof(AttendParams, part_list) == 128);
+static_assert(offsetof(AttendParams, part_values) == 136);
+static_assert(offsetof(AttendParams, part_weights) == 144);
+static_assert(offsetof(AttendParams, items) == 152);
+static_assert(offsetof(AttendParams, item_count) == 160);
+static_assert(offsetof(AttendParams, q_stride) == 168);
+static_assert(offsetof(AttendParams, heads) == 176);
+static_assert(offsetof(AttendParams, kv_heads) == 180);
+static_assert(offsetof(AttendParams, head_dim) == 184);
+static_assert(offsetof(AttendParams, items_most) == 188);
+static_assert(offsetof(AttendParams, scale) == 192);
+static_assert(offsetof(AttendParams, unused) == 196);
+
+static_assert(sizeof(SampleRow) == 24);
+static_assert(alignof(SampleRow) == 8);
+static_assert(offsetof(SampleRow, temperature) == 0);
+static_assert(offsetof(SampleRow, want) == 4);
+static_assert(offsetof(SampleRow, seed) == 8);
+static_assert(offsetof(SampleRow, counter) == 16);
+
+static_assert(sizeof(SampleOut) == 24);
+static_assert(alignof(SampleOut) == 4);
+static_assert(offsetof(SampleOut, token) == 0);
+static_assert(offsetof(SampleOut, argmax) == 4);
+static_assert(offsetof(SampleOut, logit) == 8);
+static_assert(offsetof(SampleOut, log_sum_exp) == 12);
+static_assert(offsetof(SampleOut, finite) == 16);
+static_assert(offsetof(SampleOut, unused) == 20);
+
+static_assert(sizeof(SampleFilter) == 44);
+static_assert(alignof(SampleFilter) == 4);
+static_assert(offsetof(SampleFilter, top_k) == 0);
+static_assert(offsetof(SampleFilter, top_p) == 4);
+static_assert(offsetof(SampleFilter, min_p) == 8);
+static_assert(offsetof(SampleFilter, typical_p) == 12);
+static_assert(offsetof(SampleFilter, repetition_penalty) == 16);
+static_assert(offsetof(SampleFilter, presence_penalty) == 20);
+static_assert(offsetof(SampleFilter, frequency_penalty) == 24);
+static_assert(offsetof(SampleFilter, bias) == 28);
+static_assert(offsetof(SampleFilter, biases) == 32);
+static_assert(offsetof(SampleFilter, count) == 36);
+static_assert(offsetof(SampleFilter, counts) == 40);
+
+static_assert(sizeof(TokenBias) == 8);
+static_assert(alignof(TokenBias) == 4);
+static_assert(offsetof(TokenBias, token) == 0);
+static_assert(offsetof(TokenBias, bias) == 4);
+
+static_assert(sizeof(TokenCount) == 8);
+static_assert(alignof(TokenCount) == 4);
+static_assert(offsetof(TokenCount, token) == 0);
+static_assert(offsetof(TokenCount, output) == 4);
+
+static_assert(sizeof(SampleParams) == 120);
+static_assert(alignof(SampleParams) == 8);
+static_assert(offsetof(SampleParams, logits) == 0);
+static_assert(offsetof(SampleParams, params) == 8);
+static_assert(offsetof(SampleParams, out) == 16);
+static_assert(offsetof(SampleParams, filters) == 24);
+static_assert(offsetof(SampleParams, biases) == 32);
+static_assert(offsetof(SampleParams, counts) == 40);
+static_assert(offsetof(SampleParams, top_tokens) == 48);
+static_assert(offsetof(SampleParams, top_logits) == 56);
+static_assert(offsetof(SampleParams, chunk_room) == 64);
+static_assert(offsetof(SampleParams, edited) == 72);
+static_assert(offsetof(SampleParams, bin_weights) == 80);
+static_assert(offsetof(SampleParams, bin_counts) == 88);
+static_assert(offsetof(SampleParams, row_count) == 96);
+static_assert(offsetof(SampleParams, rows_most) == 104);
+static_assert(offsetof(SampleParams, vocab) == 108);
+static_assert(offsetof(SampleParams, top_n) == 112);
+static_assert(offsetof(SampleParams, unused) == 116);

@@ -51,6 +51,31 @@ const (
 	KVFP8  = 2
 )
 
+// Of the kernels.
+const (
+	AttendThreads     = 128  // a block of all attend kernels but attend_plan
+	AttendPlanThreads = 1024 // the one block of attend_plan
+	AttendTileQueries = 64   // queries (row, head of a group) of a tensor-core tile
+	AttendSplitStep   = 16   // parts of a walk are multiples of it
+)
+
+// How many bytes of dynamic shared memory a block of the tensor-core kernels asks for.
+const (
+	AttendShared64  = 46080
+	AttendShared128 = 87040
+	AttendShared256 = 101376
+)
+
+// Of the kernels.
+const (
+	SampleChunk       = 2048 // logits that a block of sample_scan and sample_weigh takes
+	SampleScanThreads = 256  // of such a block
+	SampleThreads     = 1024 // a block of sample_pick and sample_top
+	SampleChunkBytes  = 40   // of room for each chunk of a row
+	SampleBins        = 256
+	SampleMaxTop      = 64
+)
+
 // WeightParts is a bfloat16 matrix, row-major, that lies in up to four runs of rows. Rows are as
 // far apart as there are columns.
 type WeightParts struct {
@@ -192,24 +217,220 @@ type MoECombineParams struct {
 	_       int32
 }
 
+// AttendItem is kernels.WorkItem: a run of rows that walk the same segments.
+type AttendItem struct {
+	Row      int32
+	Rows     int32
+	Segment  int32
+	Segments int32
+}
+
+// AttendSegment is kernels.WorkSegment: a run of tokens in the cache.
+type AttendSegment struct {
+	Block  int32 // in blocks
+	Off    int32 // tokens to skip in the first block
+	Len    int32 // tokens
+	Pos    int32 // logical position of the first token
+	Stored int32 // position the keys were rotated for
+}
+
+// AttendTile is what one block does at a time for one key-value head: rows that walk the same
+// tokens.
+type AttendTile struct {
+	Row     int32
+	Rows    int32
+	Segment int32 // where the walk begins
+	Skip    int32 // tokens of that segment before it
+	Tokens  int32 // of the walk, which goes on over the segments behind
+	Part    int32 // row r's partial result is part + r - row; -1: the result is whole
+}
+
+// AttendMerge is a row whose result lies in parts.
+type AttendMerge struct {
+	Row   int32
+	First int32 // in part_list
+	Parts int32
+}
+
+// AttendCounts are the numbers of list entries of a step.
+type AttendCounts struct {
+	DecodeTiles  int32
+	PrefillTiles int32
+	Merges       int32
+	_            int32
+}
+
+// AttendPlanParams: the tiles of a step's work list, which are the same for all its layers. Only
+// grid sizes are fixed by the host: all counts are read from and written to device memory.
+type AttendPlanParams struct {
+	Items            uint64
+	Segments         uint64
+	Positions        uint64 // [rows]
+	ItemCount        uint64 // [1], or null for items_most
+	Counts           uint64 // [1]
+	DecodeTiles      uint64 // [rows + parts_most]
+	PrefillTiles     uint64 // [rows + parts_most]
+	Merges           uint64 // [rows]
+	PartList         uint64 // [parts_most]
+	ItemsMost        int32  // no more items than this are read
+	PartsMost        int32  // partial results that there is room for; 0: nothing is split
+	Group            int32  // query heads of a key-value head
+	DecodeQueries    int32  // of the decode kernel in use
+	OnlyDecode       int32  // 1: the decode kernel takes all rows
+	DecodeSplit      int32  // least tokens of a part of a decoded row
+	DecodeSplits     int32  // most parts of it
+	PrefillSplit     int32  // tokens of a part where few rows of a prompt are computed
+	PrefillSplitRows int32  // that many; 0: never
+	_                int32
+}
+
+// AttendParams: see kernels.AttendParams. Keys and values of a token are head_stride bytes apart
+// from head to head.
+type AttendParams struct {
+	Q            uint64 // [rows, q_stride]
+	Out          uint64 // [rows, heads, head_dim]
+	Positions    uint64 // [rows]
+	Rope         uint64 // [positions, head_dim]
+	KV           KVCache
+	HeadStride   int64 // bytes
+	Segments     uint64
+	Blocks       uint64
+	Counts       uint64
+	DecodeTiles  uint64
+	PrefillTiles uint64
+	Merges       uint64
+	PartList     uint64
+	PartValues   uint64 // [parts_most, heads, head_dim]: sums of weighted values
+	PartWeights  uint64 // [parts_most, heads, 2]: largest score, in bits; sum of weights
+	Items        uint64 // read by attend_simple only
+	ItemCount    uint64 // likewise; or null for items_most
+	QStride      int64  // elements
+	Heads        int32
+	KVHeads      int32
+	HeadDim      int32
+	ItemsMost    int32
+	Scale        float32
+	_            int32
+}
+
+// SampleRow is kernels.SampleRow.
+type SampleRow struct {
+	Temperature float32
+	Want        int32
+	Seed        uint64
+	Counter     uint64
+}
+
+// SampleOut is kernels.SampleOut.
+type SampleOut struct {
+	Token     int32
+	Argmax    int32
+	Logit     float32
+	LogSumExp float32
+	Finite    int32
+	_         int32
+}
+
+// SampleFilter is kernels.SampleFilter.
+type SampleFilter struct {
+	TopK              int32
+	TopP              float32
+	MinP              float32
+	TypicalP          float32
+	RepetitionPenalty float32
+	PresencePenalty   float32
+	FrequencyPenalty  float32
+	Bias              int32
+	Biases            int32
+	Count             int32
+	Counts            int32
+}
+
+// TokenBias is kernels.TokenBias.
+type TokenBias struct {
+	Token int32
+	Bias  float32
+}
+
+// TokenCount is kernels.TokenCount.
+type TokenCount struct {
+	Token  int32
+	Output int32
+}
+
+// SampleParams: see kernels.SampleParams. chunks is vocab / kSampleChunk, rounded up.
+type SampleParams struct {
+	Logits     uint64 // [rows, vocab]
+	Params     uint64 // [rows]
+	Out        uint64 // [rows]
+	Filters    uint64 // [rows], or null
+	Biases     uint64
+	Counts     uint64
+	TopTokens  uint64 // [rows, top_n]
+	TopLogits  uint64 // [rows, top_n]
+	ChunkRoom  uint64 // [rows, chunks] of kSampleChunkBytes
+	Edited     uint64 // [rows, vocab]: rows with biases or counts; null without filters
+	BinWeights uint64 // [rows, kSampleBins]; null without filters
+	BinCounts  uint64 // [rows, kSampleBins]; null without filters
+	RowCount   uint64 // [1], or null for rows_most
+	RowsMost   int32
+	Vocab      int32
+	TopN       int32
+	_          int32
+}
+
 // Kernel is an entry point of an image.
 type Kernel uint8
 
 // The kernels.
 const (
-	EmbedBF16           Kernel = iota // takes EmbedParams
-	RMSNormBF16                       // takes RMSNormParams
-	GemmLargeBF16                     // takes GemmParams
-	GemmSmallBF16                     // takes GemmParams
-	Gemv8BF16                         // takes GemmParams
-	Gemv16BF16                        // takes GemmParams
-	Gemv32BF16                        // takes GemmParams
-	SiluMulBF16                       // takes SiluMulParams
-	QKNormRopeWriteBF16               // takes QKNormRopeWriteParams
-	MoERouteF32                       // takes MoERouteParams
-	MoESort                           // takes MoESortParams
-	MoEGemmBF16                       // takes MoEGemmParams
-	MoECombineBF16                    // takes MoECombineParams
+	EmbedBF16              Kernel = iota // takes EmbedParams
+	RMSNormBF16                          // takes RMSNormParams
+	GemmLargeBF16                        // takes GemmParams
+	GemmSmallBF16                        // takes GemmParams
+	Gemv8BF16                            // takes GemmParams
+	Gemv16BF16                           // takes GemmParams
+	Gemv32BF16                           // takes GemmParams
+	SiluMulBF16                          // takes SiluMulParams
+	QKNormRopeWriteBF16                  // takes QKNormRopeWriteParams
+	MoERouteF32                          // takes MoERouteParams
+	MoESort                              // takes MoESortParams
+	MoEGemmBF16                          // takes MoEGemmParams
+	MoECombineBF16                       // takes MoECombineParams
+	AttendPlan                           // takes AttendPlanParams
+	AttendDecodeQ2BF16D64                // takes AttendParams
+	AttendDecodeQ4BF16D64                // takes AttendParams
+	AttendDecodeQ8BF16D64                // takes AttendParams
+	AttendDecodeQ2BF16D128               // takes AttendParams
+	AttendDecodeQ4BF16D128               // takes AttendParams
+	AttendDecodeQ8BF16D128               // takes AttendParams
+	AttendDecodeQ2BF16D256               // takes AttendParams
+	AttendDecodeQ4BF16D256               // takes AttendParams
+	AttendDecodeQ8BF16D256               // takes AttendParams
+	AttendDecodeQ2FP8D64                 // takes AttendParams
+	AttendDecodeQ4FP8D64                 // takes AttendParams
+	AttendDecodeQ8FP8D64                 // takes AttendParams
+	AttendDecodeQ2FP8D128                // takes AttendParams
+	AttendDecodeQ4FP8D128                // takes AttendParams
+	AttendDecodeQ8FP8D128                // takes AttendParams
+	AttendDecodeQ2FP8D256                // takes AttendParams
+	AttendDecodeQ4FP8D256                // takes AttendParams
+	AttendDecodeQ8FP8D256                // takes AttendParams
+	AttendDecodeQ4F32D64                 // takes AttendParams
+	AttendDecodeQ4F32D128                // takes AttendParams
+	AttendDecodeQ4F32D256                // takes AttendParams
+	AttendPrefillBF16D64                 // takes AttendParams
+	AttendPrefillBF16D128                // takes AttendParams
+	AttendPrefillBF16D256                // takes AttendParams
+	AttendPrefillFP8D64                  // takes AttendParams
+	AttendPrefillFP8D128                 // takes AttendParams
+	AttendPrefillFP8D256                 // takes AttendParams
+	AttendMergeBF16                      // takes AttendParams
+	AttendSimpleBF16                     // takes AttendParams
+	SampleScan                           // takes SampleParams
+	SampleWeigh                          // takes SampleParams
+	SamplePick                           // takes SampleParams
+	SampleTop                            // takes SampleParams
 
 	// Kernels is how many there are.
 	Kernels = iota
@@ -232,4 +453,38 @@ var kernelTable = [Kernels]struct {
 	{"moe_sort", "moe", 56},
 	{"moe_gemm_bf16", "moe", 64},
 	{"moe_combine_bf16", "moe", 48},
+	{"attend_plan", "attend_plan", 112},
+	{"attend_decode_q2_bf16_d64", "attend", 200},
+	{"attend_decode_q4_bf16_d64", "attend", 200},
+	{"attend_decode_q8_bf16_d64", "attend", 200},
+	{"attend_decode_q2_bf16_d128", "attend", 200},
+	{"attend_decode_q4_bf16_d128", "attend", 200},
+	{"attend_decode_q8_bf16_d128", "attend", 200},
+	{"attend_decode_q2_bf16_d256", "attend", 200},
+	{"attend_decode_q4_bf16_d256", "attend", 200},
+	{"attend_decode_q8_bf16_d256", "attend", 200},
+	{"attend_decode_q2_fp8_d64", "attend", 200},
+	{"attend_decode_q4_fp8_d64", "attend", 200},
+	{"attend_decode_q8_fp8_d64", "attend", 200},
+	{"attend_decode_q2_fp8_d128", "attend", 200},
+	{"attend_decode_q4_fp8_d128", "attend", 200},
+	{"attend_decode_q8_fp8_d128", "attend", 200},
+	{"attend_decode_q2_fp8_d256", "attend", 200},
+	{"attend_decode_q4_fp8_d256", "attend", 200},
+	{"attend_decode_q8_fp8_d256", "attend", 200},
+	{"attend_decode_q4_f32_d64", "attend", 200},
+	{"attend_decode_q4_f32_d128", "attend", 200},
+	{"attend_decode_q4_f32_d256", "attend", 200},
+	{"attend_prefill_bf16_d64", "attend_prefill", 200},
+	{"attend_prefill_bf16_d128", "attend_prefill", 200},
+	{"attend_prefill_bf16_d256", "attend_prefill", 200},
+	{"attend_prefill_fp8_d64", "attend_prefill", 200},
+	{"attend_prefill_fp8_d128", "attend_prefill", 200},
+	{"attend_prefill_fp8_d256", "attend_prefill", 200},
+	{"attend_merge_bf16", "attend", 200},
+	{"attend_simple_bf16", "attend", 200},
+	{"sample_scan", "sample", 120},
+	{"sample_weigh", "sample", 120},
+	{"sample_pick", "sample_pick", 120},
+	{"sample_top", "sample_pick", 120},
 }
