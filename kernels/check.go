@@ -6,8 +6,10 @@ import "fmt"
 
 // checker checks the arguments of one operation and keeps the first error.
 type checker struct {
-	op  string
-	err error
+	op   string
+	act  int  // bytes of an activation
+	cuda bool // of CUDA: the host cannot read the buffers
+	err  error
 }
 
 // failf sets the error if it is the first.
@@ -98,7 +100,7 @@ func (c *checker) plainWeight(name string, w *Weight) {
 // ids demands that the n int32 in b lie in [0, limit).
 func (c *checker) ids(name string, b Buffer, n, limit int) {
 	c.buffer(name, b, n, 1, 4)
-	if c.err != nil {
+	if c.err != nil || c.cuda {
 		return
 	}
 	for i, id := range b.int32s()[:n] {
@@ -130,16 +132,20 @@ func (c *checker) kv(l *KVLayout, kvHeads, headDim int) (blocks int) {
 	if c.err != nil {
 		return 0
 	}
-	size := l.Type.Bytes()
-	row, heads := headDim*size, l.headStride(headDim)
+	if !l.Type.valid() {
+		c.failf("KV.Type is %d", l.Type)
+		return 0
+	}
+	size := l.Type.align()
+	row, heads := l.Type.HeadBytes(headDim), l.headStride(headDim)
 	token := (kvHeads-1)*heads + row // from the first byte of a token's keys to the last
 	apart := heads > l.TokenStride   // each head's tokens lie together
 	if apart {
 		token = row
 	}
 	switch {
-	case l.Type > KVF32:
-		c.failf("KV.Type is %d", l.Type)
+	case !l.Type.takenBy(c.cuda):
+		c.failf("KV.Type is %v, which this device does not take", l.Type)
 	case l.BlockTokens <= 0 || l.BlockTokens > 1<<16:
 		c.failf("KV.BlockTokens is %d", l.BlockTokens)
 	case heads < row || heads > maxBytes>>20:
@@ -151,7 +157,7 @@ func (c *checker) kv(l *KVLayout, kvHeads, headDim int) (blocks int) {
 	case apart && heads < (l.BlockTokens-1)*l.TokenStride+row:
 		c.failf("KV.HeadStride is %d bytes, a head's keys in a block have %d", heads, (l.BlockTokens-1)*l.TokenStride+row)
 	case l.BlockStride <= 0 || (l.BlockStride|l.TokenStride|heads|l.VOffset|int(uintptr(l.Base.addr)))%size != 0:
-		c.failf("KV strides are %d, %d, %d and %d bytes for elements of %d", l.BlockStride, l.TokenStride, heads, l.VOffset, size)
+		c.failf("KV strides are %d, %d, %d and %d bytes, want multiples of %d", l.BlockStride, l.TokenStride, heads, l.VOffset, size)
 	}
 	if c.err != nil {
 		return 0

@@ -34,16 +34,14 @@ type cpuArgs struct {
 }
 
 // newCPU starts the pool.
-func newCPU(set kernelSet, threads int, m *memory) (*cpu, error) {
+func newCPU(set kernelSet, threads int) (*cpu, error) {
+	m := &memory{}
 	b, err := m.alloc(sizeOf[cpuArgs]())
 	if err != nil {
 		return nil, err
 	}
 	return &cpu{set: set, pool: newPool(threads), memory: m, args: (*cpuArgs)(b.addr)}, nil
 }
-
-// close ends the pool.
-func (c *cpu) close() { c.pool.close() }
 
 // scratch is memory that grows to the largest size that was asked for.
 type scratch struct{ buffer Buffer }

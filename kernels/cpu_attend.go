@@ -3,17 +3,8 @@ package kernels
 import "unsafe"
 
 func (c *cpu) QKNormRopeWrite(p *QKNormRopeWriteParams) error {
-	ck := checker{op: "QKNormRopeWrite"}
-	ck.heads(p.Heads, p.KVHeads, p.HeadDim)
-	ck.buffer("QKV", p.QKV, p.Rows, (p.Heads+2*p.KVHeads)*p.HeadDim, 4)
-	if !p.QNorm.IsZero() {
-		ck.exact("QNorm", p.QNorm, "HeadDim", p.HeadDim)
-	}
-	if !p.KNorm.IsZero() {
-		ck.exact("KNorm", p.KNorm, "HeadDim", p.HeadDim)
-	}
-	ck.ids("Positions", p.Positions, p.Rows, ck.rope(p.Rope, p.HeadDim))
-	ck.ids("Slots", p.Slots, p.Rows, ck.kv(&p.KV, p.KVHeads, p.HeadDim)*p.KV.BlockTokens)
+	ck := c.check("QKNormRopeWrite")
+	ck.rotate(p)
 	if ck.err != nil {
 		return ck.err
 	}
@@ -43,21 +34,8 @@ func argsOf(l *KVLayout, headDim int) kvArgs {
 }
 
 func (c *cpu) Attend(p *AttendParams) error {
-	ck := checker{op: "Attend"}
-	ck.heads(p.Heads, p.KVHeads, p.HeadDim)
-	if ck.err == nil && p.QStride < p.Heads*p.HeadDim {
-		ck.failf("QStride is %d, the query has %d", p.QStride, p.Heads*p.HeadDim)
-	}
-	if p.Rows > 0 { // the last row may end with its query
-		ck.buffer("Q", p.Q, 1, (p.Rows-1)*p.QStride+p.Heads*p.HeadDim, 4)
-	}
-	ck.buffer("Out", p.Out, p.Rows, p.Heads*p.HeadDim, 4)
-	positions := ck.rope(p.Rope, p.HeadDim)
-	ck.ids("Positions", p.Positions, p.Rows, positions)
-	kvBlocks := ck.kv(&p.KV, p.KVHeads, p.HeadDim)
-	ck.ids("Work.Blocks", p.Work.Blocks, p.Work.BlockCount, kvBlocks)
-	ck.segments(p, positions)
-	tileCount := ck.items(p)
+	ck := c.check("Attend")
+	tileCount := ck.attend(p)
 	if ck.err != nil {
 		return ck.err
 	}
@@ -83,7 +61,7 @@ func (c *cpu) Attend(p *AttendParams) error {
 // segments demands that the segments lie within the blocks and their turns within the rope table.
 func (c *checker) segments(p *AttendParams, positions int) {
 	c.buffer("Work.Segments", p.Work.Segments, p.Work.SegmentCount, 5, 4)
-	if c.err != nil {
+	if c.err != nil || c.cuda {
 		return
 	}
 	for i, s := range p.Work.segments() {
@@ -105,7 +83,7 @@ func (c *checker) segments(p *AttendParams, positions int) {
 // items demands that the items lie within the rows and the segments, and counts their tiles.
 func (c *checker) items(p *AttendParams) (tiles int) {
 	c.buffer("Work.Items", p.Work.Items, p.Work.ItemCount, 4, 4)
-	if c.err != nil {
+	if c.err != nil || c.cuda {
 		return 0
 	}
 	for i, item := range p.Work.items() {

@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 	"unsafe"
@@ -49,9 +50,10 @@ type ProbeOptions struct {
 }
 
 // Probe measures what a device's threads can do at best. The loops are the best for the machine, whatever kernel set the
-// device has.
+// device has. The device is a CPU.
 type Probe struct {
 	device  *Device
+	pool    *pool // the device's
 	options ProbeOptions
 	set     probeSet
 	data    Buffer
@@ -88,7 +90,11 @@ func NewProbe(d *Device, o ProbeOptions) (*Probe, error) {
 	if o.ReadBytes < probeUnitBytes || o.LoopTime < 0 {
 		return nil, fmt.Errorf("kernels: measuring the machine: %d bytes for %v; at least %d bytes are read", o.ReadBytes, o.LoopTime, probeUnitBytes)
 	}
-	p := &Probe{device: d, options: o, set: bestProbeSet()}
+	c, ok := d.backend.(*cpu)
+	if !ok {
+		return nil, fmt.Errorf("kernels: measuring the machine: the loops are for the CPU, the device is %q: %w", d.info.Name, errors.ErrUnsupported)
+	}
+	p := &Probe{device: d, pool: c.pool, options: o, set: bestProbeSet()}
 	var err error
 	if p.memory, err = d.Alloc(sizeOf[probeArgs]()); err != nil {
 		return nil, err
@@ -151,7 +157,7 @@ func (p *Probe) rate(ctx context.Context, k kernel, units int, work float64) flo
 	best := time.Duration(0)
 	for begin := time.Now(); best == 0 || time.Since(begin) < p.options.LoopTime && ctx.Err() == nil; {
 		start := time.Now()
-		p.device.cpu.pool.run(k, &p.args.queue, units, 1)
+		p.pool.run(k, &p.args.queue, units, 1)
 		if took := max(time.Since(start), 1); best == 0 || took < best {
 			best = took
 		}

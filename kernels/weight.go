@@ -48,23 +48,54 @@ type KVType uint8
 // The cache's element types. The zero value is bfloat16.
 const (
 	KVBF16 KVType = iota // the default
-	KVF32                // exact, CPU only: what teacher-forced verification uses
+	KVF32                // exact: what teacher-forced verification uses
+	// KVFP8 is float8 (e4m3), an element being a number times the head's float32 scale, which lies behind the HeadDim
+	// numbers. CUDA only.
+	KVFP8
 )
 
-// Bytes is the size of one element.
-func (t KVType) Bytes() int {
-	if t == KVF32 {
-		return 4
-	}
-	return 2
+// kvTypes describes the element types.
+var kvTypes = [...]struct {
+	name       string
+	bytes      int // of an element
+	scaleBytes int // behind a head's elements
+	cpu, cuda  bool
+}{
+	KVBF16: {"bf16", 2, 0, true, true},
+	KVF32:  {"f32", 4, 0, true, true},
+	KVFP8:  {"fp8", 1, 4, false, true},
 }
+
+// valid says whether there is such a type.
+func (t KVType) valid() bool { return int(t) < len(kvTypes) }
+
+// KVTypes are all of them. Which ones a device takes is in [Info.TakesKV].
+func KVTypes() []KVType { return []KVType{KVBF16, KVF32, KVFP8} }
+
+// takenBy says whether a device's kernels take a cache of the type.
+func (t KVType) takenBy(cuda bool) bool {
+	if cuda {
+		return t.valid() && kvTypes[t].cuda
+	}
+	return t.valid() && kvTypes[t].cpu
+}
+
+// align is what strides are multiples of.
+func (t KVType) align() int { return max(kvTypes[t].bytes, kvTypes[t].scaleBytes) }
+
+// Bytes is the size of one element.
+func (t KVType) Bytes() int { return kvTypes[t].bytes }
+
+// HeadBytes is the memory of the key or value of one token and one head: its elements, and its scale where the type has
+// one.
+func (t KVType) HeadBytes(headDim int) int { return headDim*kvTypes[t].bytes + kvTypes[t].scaleBytes }
 
 // String is the name used in flags and results.
 func (t KVType) String() string {
-	if t == KVF32 {
-		return "f32"
+	if !t.valid() {
+		return fmt.Sprintf("KVType(%d)", uint8(t))
 	}
-	return "bf16"
+	return kvTypes[t].name
 }
 
 // KVLayout says where one layer's keys and values lie. Kernels see cache memory only so; the element for token slot t of
@@ -78,7 +109,7 @@ type KVLayout struct {
 	BlockStride int // bytes from block to block
 	VOffset     int // bytes from a key to its value
 	TokenStride int // bytes from token to token within a block
-	HeadStride  int // bytes from head to head; 0: HeadDim·Type.Bytes(), the heads of a token lie together
+	HeadStride  int // bytes from head to head; 0: Type.HeadBytes(HeadDim), the heads of a token lie together
 	BlockTokens int
 	Type        KVType
 }
@@ -88,5 +119,5 @@ func (l *KVLayout) headStride(headDim int) int {
 	if l.HeadStride != 0 {
 		return l.HeadStride
 	}
-	return headDim * l.Type.Bytes()
+	return l.Type.HeadBytes(headDim)
 }
