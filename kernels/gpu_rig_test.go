@@ -16,6 +16,7 @@ import (
 type twin struct {
 	*rig // of the CPU
 	gpu  *Device
+	puts []Buffer // on the GPU
 }
 
 // newTwin makes operands for a GPU, which may be a stub.
@@ -32,6 +33,7 @@ func (w *twin) put(data []byte) Buffer {
 	w.tb.Helper()
 	b, err := w.gpu.Alloc(len(data))
 	require.NoError(w.tb, err)
+	w.puts = append(w.puts, b)
 	w.on(func(o Ops) error { return o.Write(b, data) })
 	return b
 }
