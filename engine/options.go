@@ -37,6 +37,10 @@ type Options struct {
 	// KV is the element type of the cache. Default: bfloat16.
 	KV kernels.KVType
 
+	// GPUMemory is the part of a GPU's free memory that may be taken, weights and all, up to 1. If it is given, and
+	// CacheTokens is not, the KV cache takes all of it that is left. 0: at most 0.9, and a cache by CacheTokens' default.
+	GPUMemory float64
+
 	// MaxContext is the longest sequence, prompt and output together. 0: the model's own limit, or what the cache holds if
 	// that is less.
 	MaxContext int

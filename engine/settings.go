@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/quire-llm/quire/kernels"
@@ -16,6 +18,7 @@ const (
 	defaultQueueRequests  = 1024
 	defaultBlockTokens    = 16
 	defaultSequenceTokens = 512 // of cache for each sequence
+	defaultGPUMemory      = 0.9 // of what is free: kernels' scratch memory comes on top of the plan
 )
 
 // settle checks all options that can be checked without a model and fills in the defaults that do not depend on one.
@@ -51,8 +54,11 @@ func (o Options) settle() (Options, error) {
 	default:
 		wrong("Weights is %d, which is no format", o.Weights)
 	}
-	if o.KV != kernels.KVBF16 && o.KV != kernels.KVF32 {
+	if !slices.Contains(kernels.KVTypes(), o.KV) {
 		wrong("KV is %d, which is no element type", o.KV)
+	}
+	if !(o.GPUMemory >= 0 && o.GPUMemory <= 1) {
+		wrong("GPUMemory is %v, want a part of the free memory from 0 to 1", o.GPUMemory)
 	}
 	if o.CacheTokens > 0 && o.MaxContext > o.CacheTokens {
 		wrong("MaxContext is %d, and a cache of CacheTokens %d never holds a sequence so long", o.MaxContext, o.CacheTokens)
@@ -81,6 +87,17 @@ func (o Options) settle() (Options, error) {
 		o.Log = func(string) {}
 	}
 	return o, nil
+}
+
+// checkDevice checks the options that depend on the device.
+func (o Options) checkDevice(info kernels.Info) error {
+	if info.Kind != "" && !info.TakesKV(o.KV) {
+		return fmt.Errorf("engine: options: KV is %v, which the device %q does not take: %w", o.KV, info.Name, errors.ErrUnsupported)
+	}
+	if info.Kind == "cuda" && o.Weights == kernels.Int8 {
+		return fmt.Errorf("engine: options: Weights is int8, which only the CPU takes: %w", errors.ErrUnsupported)
+	}
+	return nil
 }
 
 // checkModel checks the options that depend on the model.

@@ -220,7 +220,7 @@ func TestCUDAMoE(t *testing.T) {
 	}, 2) {
 		t.Run(fmt.Sprintf("experts=%d/top=%d/rows=%d", s.experts, s.topK, s.rows), func(t *testing.T) {
 			w := all.in(t)
-			p := w.moe(s.hidden, s.inner, s.experts, s.topK, s.rows)
+			p := w.moe(BF16, s.hidden, s.inner, s.experts, s.topK, s.rows)
 			p.NormTopK = s.normalize
 			for i, v := range p.X.float32s() {
 				p.X.float32s()[i] = ref.RoundBF16(v)

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/quire-llm/quire/kernels"
 )
 
 // object is a part of a config.json.
@@ -286,9 +288,8 @@ func TestParseGeneration(t *testing.T) {
 
 func TestKVBytesPerToken(t *testing.T) {
 	c := Config{Layers: 28, KVHeads: 8, HeadDim: 128}
-	if got, want := c.KVBytesPerToken(2), 114_688; got != want {
-		t.Errorf("got %d, want %d", got, want)
-	}
+	require.Equal(t, 114_688, c.KVBytesPerToken(kernels.KVBF16))
+	require.Equal(t, 28*2*8*(128+4), c.KVBytesPerToken(kernels.KVFP8))
 }
 
 func FuzzConfig(f *testing.F) {
@@ -309,7 +310,7 @@ func FuzzConfig(f *testing.F) {
 		require.Zero(t, c.Heads%c.KVHeads)
 		require.Zero(t, c.HeadDim%8)
 		require.LessOrEqual(t, c.MoE.TopK, c.MoE.Experts)
-		require.Positive(t, c.KVBytesPerToken(4))
+		require.Positive(t, c.KVBytesPerToken(kernels.KVF32))
 		require.GreaterOrEqual(t, c.Rope.Theta, 1.0)
 		for _, id := range c.EOS {
 			require.Less(t, int(id), c.Vocab)
