@@ -57,6 +57,22 @@ func float8(b byte) float32 {
 	return float32(value)
 }
 
+// toFloat8 is the nearest float8 to a number of up to 448.
+func toFloat8(x float32) byte {
+	size := math.Abs(float64(x))
+	exponent := max(math.Ilogb(size), -6)
+	eighths := int(math.RoundToEven(math.Ldexp(size, 3-exponent)))
+	code := eighths // below 2^-6 the exponent's bits are 0
+	if eighths >= 8 {
+		code = (exponent+7)<<3 + eighths - 8 // 16 eighths carry into the exponent
+	}
+	code = min(code, 0x7e)
+	if math.Signbit(float64(x)) {
+		code |= 128
+	}
+	return byte(code)
+}
+
 // encode is a head's numbers as a cache holds them, and writes the numbers back that it holds.
 func encode(kv KVType, numbers []float32) []byte {
 	b := make([]byte, kv.HeadBytes(len(numbers)))
@@ -78,14 +94,8 @@ func encode(kv KVType, numbers []float32) []byte {
 		scale := largest / 448
 		ref.PutF32(b[len(numbers):], 0, scale)
 		for i, x := range numbers {
-			best := 0
-			for code := range 256 {
-				if code&127 != 127 && math.Abs(float64(float8(byte(code))*scale-x)) < math.Abs(float64(float8(byte(best))*scale-x)) {
-					best = code
-				}
-			}
-			b[i] = byte(best)
-			numbers[i] = float8(byte(best)) * scale
+			b[i] = toFloat8(x / scale)
+			numbers[i] = float8(b[i]) * scale
 		}
 	}
 	return b
@@ -153,6 +163,20 @@ func (w *twin) caches(g geometry, blocks int) (cpu, gpu KVLayout, bytes []byte) 
 	}
 	cpu.Base, gpu.Base = write(w.rig, host), w.put(bytes)
 	return cpu, gpu, bytes
+}
+
+// TestFloat8: every number is its own nearest.
+func TestFloat8(t *testing.T) {
+	for code := range 256 {
+		if code&127 == 127 || code == 128 {
+			continue // NaN; minus zero
+		}
+		require.EqualValues(t, code, toFloat8(float8(byte(code))), "%v", float8(byte(code)))
+	}
+	require.EqualValues(t, 448, float8(0x7e))
+	require.Equal(t, float32(0.001953125), float8(1))
+	require.EqualValues(t, 0x38, toFloat8(1.06))
+	require.EqualValues(t, 0x39, toFloat8(1.07))
 }
 
 func TestCUDAQKNormRopeWrite(t *testing.T) {

@@ -33,7 +33,7 @@ run() {
 
 for stage in $stages; do
   case $stage in
-    driver) run driver kernels/cuda cuda.test -test.run '^TestDevice' ;;
+    driver) run driver kernels/cuda cuda.test -test.run '^TestDevice(Pages|Lost)?$' ;;
     kernels) run kernels kernels kernels.test -test.run '^TestCUDA' ;;
     model) run model model model.test -test.run 'CUDA$' ;;
     engine) QUIRE_TEST_DEVICE=cuda run engine engine engine.test -test.run '^TestEvaluations' ;;
