@@ -9,7 +9,8 @@ import "unsafe"
 // kernelSet is the CPU kernels compiled for one family of processors.
 type kernelSet struct {
 	name       string
-	panelBytes int // of an element: 4, or 2 where the inputs of products are rounded to bfloat16
+	panelBytes int  // of an element: 4, or 2 where the inputs of products are rounded to bfloat16
+	stretches  bool // attend can walk a stretch at a time
 
 	norm   kernel // normArgs
 	gate   kernel // gateArgs
@@ -132,7 +133,9 @@ type attendArgs struct {
 	blocks     unsafe.Pointer // [blockCount] int32
 	kv         kvArgs
 	rooms      unsafe.Pointer // attendRoom bytes for each thread
+	partials   unsafe.Pointer // [tile.partial][kvHeads][group·rows] of attendPartial bytes, or nil: walks are whole
 	taken      int64          // rooms
+	merge      int64          // 1: units add up partials, of the stretches up to tile.stretch
 	ropeLen    int64          // elements
 	blockCount int64
 	qStride    int64 // elements
@@ -147,10 +150,15 @@ type attendArgs struct {
 type attendTile struct {
 	row, rows         int32
 	segment, segments int32
+	stretch, partial  int32 // where there are partials: the stretch to walk, and where to put what it gives
 }
 
-// attendRoom is the memory that a thread of attend has for itself, in bytes.
-const attendRoom = 512 << 10
+// Sizes of attend.
+const (
+	attendRoom    = 512 << 10 // bytes that a thread has for itself
+	attendPartial = 1152      // bytes of what a query has summed
+	stretchTokens = 512       // tokens of a walk that are summed apart, from multiples of it on
+)
 
 // attendRows is the most rows of an attendTile: together they read each key and value once, in one pass of 64 queries.
 func attendRows(group int) int { return max(1, 64/group) }

@@ -67,11 +67,16 @@ struct rotate_args {
   float eps, pad;
 };
 
-// attend_room is the memory that a thread has for itself, in bytes.
-enum { attend_room = 512 << 10 };
+// attend_room is the memory that a thread has for itself, in bytes; stretch_tokens is how many tokens are summed apart.
+enum { attend_room = 512 << 10, stretch_tokens = 512 };
 
 struct attend_tile {
-  int32_t row, rows, segment, segments;
+  int32_t row, rows, segment, segments, stretch, partial;
+};
+
+// partial is what a query has summed: weighted values, weights, and the score that they are relative to.
+struct partial {
+  float acc[256], total[16], top, pad[15];
 };
 
 struct attend_segment {
@@ -89,7 +94,8 @@ struct attend_args {
   const int32_t *blocks;
   struct kv_args kv;
   char *rooms;
-  int64_t taken;
+  struct partial *partials;
+  int64_t taken, merge;
   int64_t rope_len, block_count, q_stride, heads, kv_heads, head_dim;
   float scale, pad;
 };

@@ -6,6 +6,9 @@
 // much of the past is a shared segment does not change a row's tiles, so it does not change its bits.
 // https://arxiv.org/abs/1805.02867
 //
+// Stretches of stretch_tokens, from multiples of it on, are summed apart and merged in order. Where there are too few units
+// for the threads, a unit is one stretch, and a second round merges: the same sums, so the same bits.
+//
 //   q   [rows, q_stride]            kv   token: kv_heads · head_dim keys, and v_offset bytes on the values
 //   out [rows, heads · head_dim]
 //
@@ -62,8 +65,7 @@ enum { vector_elements = LANES * word_elements };
 // walk is the state of one pass of a unit. Its matrices have rows of stride elements or key_tile words.
 struct walk {
   float score[max_queries][key_tile];
-  float total[max_queries][LANES];  // of the weights, by lanes
-  float acc[max_queries * max_head_dim];
+  struct partial now[max_queries], all[max_queries];  // of this stretch, and of those before it
   element q[max_queries * max_head_dim];  // its words in order of parts
   char pattern[few_queries * max_head_dim / word_elements * 16];  // [query][vector of words][4] vectors; see score_few
   char key[max_head_dim / word_elements * key_tile * 4];    // [word of a head][key]
@@ -71,10 +73,11 @@ struct walk {
 #ifdef DOTS
   element weight[max_queries][key_tile];
 #endif
-  float top[max_queries];     // largest score so far
   int64_t last[max_queries];  // position of the row
   int64_t queries, dim, stride;  // stride is dim rounded up to whole vectors; what lies between is zero
 };
+
+enum { partial_floats = sizeof(struct partial) / sizeof(float) };
 
 _Static_assert(sizeof(struct walk) <= attend_room, "a thread's room holds a walk");
 
@@ -286,28 +289,28 @@ INLINE void soften(struct walk *w, int64_t k, int64_t n) {
   vf most = load(s);
   for (int64_t j = LANES; j < end; j += LANES) most = above(most, load(s + j));
   float top = highest(most);
-  vf total = load(w->total[k]);
-  if (top > w->top[k]) {
-    vf shrink = weigh(splat(w->top[k]) - splat(top));
-    float *acc = w->acc + k * w->stride;
-    for (int64_t i = 0; i < w->stride; i += LANES) store(acc + i, load(acc + i) * shrink);
+  struct partial *p = &w->now[k];
+  vf total = load(p->total);
+  if (top > p->top) {
+    vf shrink = weigh(splat(p->top) - splat(top));
+    for (int64_t i = 0; i < w->stride; i += LANES) store(p->acc + i, load(p->acc + i) * shrink);
     total = total * shrink;
-    w->top[k] = top;
+    p->top = top;
   }
-  vf base = splat(w->top[k]);
+  vf base = splat(p->top);
 #ifdef DOTS
   const uint16_t ones[2] = {0x3f80, 0x3f80};
   for (int64_t j = 0; j < end; j += 2 * LANES) {
-    vh p = narrowed(weigh(load(s + j) - base), weigh(load(s + j + LANES) - base));
-    store_words((char *)(w->weight[k] + j), p);
-    total = dot(p, spread((const char *)ones), total);
+    vh weights = narrowed(weigh(load(s + j) - base), weigh(load(s + j + LANES) - base));
+    store_words((char *)(w->weight[k] + j), weights);
+    total = dot(weights, spread((const char *)ones), total);
   }
 #else
   for (int64_t j = 0; j < end; j += LANES) store(s + j, weigh(load(s + j) - base));
   for (int64_t j = n; j < end; j++) s[j] = 0;
   for (int64_t j = 0; j < end; j += LANES) total = total + load(s + j);
 #endif
-  store(w->total[k], total);
+  store(p->total, total);
 }
 
 // seen is how many of a tile's tokens, the first at pos, query k sees.
@@ -332,7 +335,7 @@ static void attend_keys(struct walk *w, int64_t pos, int64_t count) {
     // Queries that see the same tokens add them together. At the tile that holds their own rows they do not.
     int64_t n = seen(w, k, pos, count);
     for (same = 1; same < ATTEND_QUERIES && k + same < w->queries && seen(w, k + same, pos, count) == n;) same++;
-    run_block(1, w->acc + k * w->stride, w->stride, weights(w, k), key_tile, w->value, w->stride / LANES,
+    run_block(1, w->now[k].acc, partial_floats, weights(w, k), key_tile, w->value, w->stride / LANES,
               n / word_elements, n % word_elements, same, w->stride / LANES);
   }
 }
@@ -393,7 +396,7 @@ INLINE void add_few(struct walk *w, const char *const *rows, const char *const *
                     const int float32s, const int nq, const int nv) {
   vf acc[few_queries][FEW_COLUMNS];
   UNROLL for (int m = 0; m < nq; m++) {
-    UNROLL for (int t = 0; t < nv; t++) acc[m][t] = load(w->acc + m * w->stride + i + t * LANES);
+    UNROLL for (int t = 0; t < nv; t++) acc[m][t] = load(w->now[m].acc + i + t * LANES);
   }
   const int64_t at = v_offset + i * (float32s ? 4 : 2);
   const element *weight = weights(w, 0);
@@ -407,7 +410,7 @@ INLINE void add_few(struct walk *w, const char *const *rows, const char *const *
   }
   if (j < n) add_value(acc, weight + j, rows[j] + at, 0, 0, float32s, nq, nv);
   UNROLL for (int m = 0; m < nq; m++) {
-    UNROLL for (int t = 0; t < nv; t++) store(w->acc + m * w->stride + i + t * LANES, acc[m][t]);
+    UNROLL for (int t = 0; t < nv; t++) store(w->now[m].acc + i + t * LANES, acc[m][t]);
   }
 }
 
@@ -451,10 +454,10 @@ struct tile {
   int64_t pos, count, delta;
 };
 
-// cursor is how far a walk has come.
+// cursor is how far a walk has come, among the tokens at positions from first on and before last.
 struct cursor {
   int64_t segment, end, token;  // token of the segment
-  int64_t visible;              // tokens from this position on are seen by nobody
+  int64_t first, last;
 };
 
 // next_tile lists the tile at the cursor and moves it on. A tile ends where the positions or their turns do not go on.
@@ -462,7 +465,8 @@ static void next_tile(const struct attend_args *a, struct cursor *c, struct tile
   t->count = 0;
   for (; c->segment < c->end; c->segment++, c->token = 0) {
     const struct attend_segment *s = a->segments + c->segment;
-    int64_t len = min64(s->len, c->visible - s->pos), delta = (int64_t)s->pos - s->stored;
+    int64_t len = min64(s->len, c->last - s->pos), delta = (int64_t)s->pos - s->stored;
+    c->token = max64(c->token, c->first - s->pos);
     if (c->token >= len) continue;
     if (t->count == 0) {
       t->pos = s->pos + c->token;
@@ -501,12 +505,36 @@ static void pack(const struct attend_args *a, struct walk *w, const struct tile 
   }
 }
 
+// clear_partials begins n sums.
+static void clear_partials(struct partial *p, int64_t n) {
+  memset(p, 0, n * sizeof *p);
+  for (int64_t k = 0; k < n; k++) p[k].top = -__builtin_inff();
+}
+
+// merge_partials adds to n sums those of a later stretch. Sums over no tokens at all change nothing.
+static void merge_partials(struct partial *all, const struct partial *now, int64_t n, int64_t stride) {
+  for (; n > 0; n--, all++, now++) {
+    if (sum(load(now->total)) == 0) continue;
+    if (sum(load(all->total)) == 0) {
+      *all = *now;
+      continue;
+    }
+    float top = now->top > all->top ? now->top : all->top;
+    vf before = weigh(splat(all->top) - splat(top)), after = weigh(splat(now->top) - splat(top));
+    for (int64_t i = 0; i < stride; i += LANES) {
+      store(all->acc + i, madd(load(now->acc + i), after, load(all->acc + i) * before));
+    }
+    store(all->total, madd(load(now->total), after, load(all->total) * before));
+    all->top = top;
+  }
+}
+
 // put_out writes a query's output.
-static void put_out(const struct walk *w, int64_t k, float *out) {
-  float row[max_head_dim];
-  const float *acc = w->acc + k * w->stride;
-  float total = sum(load(w->total[k]));
-  for (int64_t i = 0; i < w->stride; i += vector_elements) {
+static void put_out(const struct partial *p, int64_t dim, float *out) {
+  float row[max_head_dim + vector_elements];
+  const float *acc = p->acc;
+  float total = sum(load(p->total));
+  for (int64_t i = 0; i < dim; i += vector_elements) {
 #ifdef DOTS
     vf a, b;
     unmesh(load(acc + i), load(acc + i + LANES), &a, &b);
@@ -517,10 +545,23 @@ static void put_out(const struct walk *w, int64_t k, float *out) {
 #endif
   }
   if (total != 0) {
-    memcpy(out, row, w->dim * sizeof(float));
+    memcpy(out, row, dim * sizeof(float));
   } else {
-    memset(out, 0, w->dim * sizeof(float));
+    memset(out, 0, dim * sizeof(float));
   }
+}
+
+// output is where query k of a tile's rows puts what it has of one key-value head.
+INLINE float *output(const struct attend_args *a, const struct attend_tile *tile, int64_t kv_head, int64_t k) {
+  int64_t group = a->heads / a->kv_heads;
+  return a->out + ((tile->row + k / group) * a->heads + kv_head * group + k % group) * a->head_dim;
+}
+
+// partials_of is where a stretch of a tile puts its sums for one key-value head. A tile has them for its stretches in turn.
+INLINE struct partial *partials_of(const struct attend_args *a, const struct attend_tile *tile, int64_t stretch,
+                                   int64_t kv_head) {
+  int64_t group = a->heads / a->kv_heads;
+  return a->partials + tile->partial + (stretch * a->kv_heads + kv_head) * tile->rows * group;
 }
 
 // attend_queries computes the queries [first, first + count) of a tile's rows for one key-value head.
@@ -528,27 +569,33 @@ static void attend_queries(const struct attend_args *a, struct walk *w, const st
                            int64_t first, int64_t count) {
   int64_t group = a->heads / a->kv_heads, dim = a->head_dim;
   const float *queries[max_queries];
-  float *out[max_queries];
   w->queries = count;
   w->dim = dim;
   w->stride = (dim + vector_elements - 1) / vector_elements * vector_elements;
-  memset(w->acc, 0, count * w->stride * sizeof(float));
-  memset(w->total, 0, count * sizeof w->total[0]);
+  clear_partials(w->now, count);
+  clear_partials(w->all, count);
   struct cursor c = {.segment = tile->segment, .end = tile->segment + tile->segments};
   for (int64_t k = 0; k < count; k++) {
     int64_t row = tile->row + (first + k) / group, h = kv_head * group + (first + k) % group;
     queries[k] = a->q + row * a->q_stride + h * dim;
-    out[k] = a->out + (row * a->heads + h) * dim;
     w->last[k] = a->positions[row];
-    w->top[k] = -__builtin_inff();
-    c.visible = max64(c.visible, w->last[k] + 1);
+    c.last = max64(c.last, w->last[k] + 1);
+  }
+  if (a->partials) {
+    c.first = tile->stretch * stretch_tokens;
+    c.last = min64(c.last, c.first + stretch_tokens);
   }
   struct tile tiles[2];
-  int64_t turned = INT64_MIN, head = kv_head * a->kv.head_stride;
+  int64_t turned = INT64_MIN, stretch = 0, head = kv_head * a->kv.head_stride;
   next_tile(a, &c, &tiles[0], head);
   for (int i = 0; tiles[i].count; i = !i) {
     struct tile *t = &tiles[i];
     next_tile(a, &c, &tiles[!i], head);
+    if (t->pos / stretch_tokens != stretch) {
+      merge_partials(w->all, w->now, count, w->stride);
+      clear_partials(w->now, count);
+      stretch = t->pos / stretch_tokens;
+    }
     if (t->delta != turned) turn_queries(a, w, queries, turned = t->delta);
     if (tile->rows == 1 && count <= few_queries && w->stride == dim) {
       const char *const *next = tiles[!i].count ? tiles[!i].rows : t->rows;
@@ -558,7 +605,21 @@ static void attend_queries(const struct attend_args *a, struct walk *w, const st
       attend_keys(w, t->pos, t->count);
     }
   }
-  for (int64_t k = 0; k < count; k++) put_out(w, k, out[k]);
+  if (a->partials) {
+    memcpy(partials_of(a, tile, tile->stretch, kv_head), w->now, count * sizeof w->now[0]);
+    return;
+  }
+  merge_partials(w->all, w->now, count, w->stride);
+  for (int64_t k = 0; k < count; k++) put_out(&w->all[k], dim, output(a, tile, kv_head, first + k));
+}
+
+// merge_tile merges a tile's stretches for one key-value head.
+static void merge_tile(const struct attend_args *a, const struct attend_tile *tile, int64_t kv_head) {
+  int64_t count = tile->rows * (a->heads / a->kv_heads);
+  int64_t stride = (a->head_dim + vector_elements - 1) / vector_elements * vector_elements;
+  struct partial *all = partials_of(a, tile, 0, kv_head);
+  for (int64_t s = 1; s <= tile->stretch; s++) merge_partials(all, partials_of(a, tile, s, kv_head), count, stride);
+  for (int64_t k = 0; k < count; k++) put_out(&all[k], a->head_dim, output(a, tile, kv_head, k));
 }
 
 static void attend_kernel(void *args) {
@@ -568,6 +629,10 @@ static void attend_kernel(void *args) {
     for (; u < hi; u++) {
       const struct attend_tile *tile = a->tiles + u / a->kv_heads;
       int64_t count = tile->rows * (a->heads / a->kv_heads);
+      if (a->merge) {
+        merge_tile(a, tile, u % a->kv_heads);
+        continue;
+      }
       for (int64_t k = 0; k < count; k += max_queries) {
         attend_queries(a, w, tile, u % a->kv_heads, k, min64(max_queries, count - k));
       }

@@ -29,6 +29,7 @@ func newSet(name string, panelBytes int, set *C.struct_kernel_set) kernelSet {
 	return kernelSet{
 		name:       name,
 		panelBytes: panelBytes,
+		stretches:  true,
 
 		norm:   bind(set.norm),
 		gate:   bind(set.gate),
@@ -68,7 +69,10 @@ var (
 	_ = same[unsafe.Sizeof(attendArgs{})-C.sizeof_struct_attend_args]
 	_ = same[unsafe.Offsetof(attendArgs{}.kv)-unsafe.Offsetof(C.struct_attend_args{}.kv)]
 	_ = same[unsafe.Offsetof(attendArgs{}.rooms)-unsafe.Offsetof(C.struct_attend_args{}.rooms)]
+	_ = same[unsafe.Offsetof(attendArgs{}.merge)-unsafe.Offsetof(C.struct_attend_args{}.merge)]
 	_ = same[attendRoom-C.attend_room]
+	_ = same[attendPartial-C.sizeof_struct_partial]
+	_ = same[stretchTokens-C.stretch_tokens]
 	_ = same[unsafe.Offsetof(attendArgs{}.scale)-unsafe.Offsetof(C.struct_attend_args{}.scale)]
 	_ = same[unsafe.Sizeof(SampleRow{})-C.sizeof_struct_sample_row]
 	_ = same[unsafe.Sizeof(chunkMax{})-C.sizeof_struct_chunk_max]
