@@ -53,7 +53,7 @@ func PlanMemory(ck *model.Checkpoint, o Options, info kernels.Info) (MemoryPlan,
 	p := MemoryPlan{
 		Available:       info.AvailableBytes,
 		Reserve:         info.AvailableBytes / 16,
-		KVBytesPerToken: c.KVBytesPerToken(o.KV.Bytes()),
+		KVBytesPerToken: c.KVBytesPerToken(o.KV),
 		BlockTokens:     o.BlockTokens,
 		Context:         o.MaxContext,
 		Sequences:       o.MaxSequences,

@@ -34,7 +34,7 @@ type Options struct {
 	// CacheTokens is the capacity of the KV cache in tokens, rounded up to blocks. 0: enough for one sequence of
 	// MaxContext and for MaxSequences of 512 tokens, or what fits in memory if that is less.
 	CacheTokens int
-	// KV is the element type of the cache. Default: bfloat16.
+	// KV is the element type of the cache. Default: bfloat16. KVI8 takes about half of its memory, and an approximation.
 	KV kernels.KVType
 
 	// MaxContext is the longest sequence, prompt and output together. 0: the model's own limit, or what the cache holds if

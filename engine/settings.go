@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/quire-llm/quire/kernels"
@@ -51,7 +52,7 @@ func (o Options) settle() (Options, error) {
 	default:
 		wrong("Weights is %d, which is no format", o.Weights)
 	}
-	if o.KV != kernels.KVBF16 && o.KV != kernels.KVF32 {
+	if !slices.Contains(kernels.KVTypes(), o.KV) {
 		wrong("KV is %d, which is no element type", o.KV)
 	}
 	if o.CacheTokens > 0 && o.MaxContext > o.CacheTokens {

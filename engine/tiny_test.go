@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -80,16 +81,19 @@ func TestEvaluations(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		weights   kernels.Format
+		kv        kernels.KVType
 		questions int
 		least     float64 // share that must be right
 	}{
-		{"arithmetic_test.jsonl", kernels.BF16, 512, 1},
-		{"documents_test.jsonl", kernels.BF16, 768, 0.995},
-		{"arithmetic_test.jsonl", kernels.Int8, 512, 1},
-		{"documents_test.jsonl", kernels.Int8, 768, 0.995},
+		{"arithmetic_test.jsonl", kernels.BF16, kernels.KVBF16, 512, 1},
+		{"documents_test.jsonl", kernels.BF16, kernels.KVBF16, 768, 0.995},
+		{"arithmetic_test.jsonl", kernels.Int8, kernels.KVBF16, 512, 1},
+		{"documents_test.jsonl", kernels.Int8, kernels.KVBF16, 768, 0.995},
+		{"arithmetic_test.jsonl", kernels.BF16, kernels.KVI8, 512, 0.995},
+		{"documents_test.jsonl", kernels.BF16, kernels.KVI8, 768, 0.995},
 	} {
-		t.Run(c.name+"/"+c.weights.String(), func(t *testing.T) {
-			e := openTiny(t, func(o *Options) { o.CheckInvariants, o.Weights = false, c.weights })
+		t.Run(fmt.Sprintf("%s/%v/kv=%v", c.name, c.weights, c.kv), func(t *testing.T) {
+			e := openTiny(t, func(o *Options) { o.CheckInvariants, o.Weights, o.KV = false, c.weights, c.kv })
 			require.Equal(t, c.weights.String(), e.Stats().Weights)
 			questions := evaluations(t, c.name)
 			if !testing.Short() {

@@ -101,7 +101,7 @@ type kvArgs struct {
 	tokenStride int64
 	headStride  int64
 	blockTokens int64
-	float32s    int64 // 1: elements are float32, else bfloat16
+	kind        int64 // KVType
 }
 
 // rotateArgs: QKNormRopeWrite for row u.

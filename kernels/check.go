@@ -130,16 +130,17 @@ func (c *checker) kv(l *KVLayout, kvHeads, headDim int) (blocks int) {
 	if c.err != nil {
 		return 0
 	}
-	size := l.Type.Bytes()
-	row, heads := headDim*size, l.headStride(headDim)
+	if int(l.Type) >= len(kvTypes) {
+		c.failf("KV.Type is %d", l.Type)
+		return 0
+	}
+	row, heads, align := l.Type.RowBytes(headDim), l.headStride(headDim), l.Type.align()
 	token := (kvHeads-1)*heads + row // from the first byte of a token's keys to the last
 	apart := heads > l.TokenStride   // each head's tokens lie together
 	if apart {
 		token = row
 	}
 	switch {
-	case l.Type > KVF32:
-		c.failf("KV.Type is %d", l.Type)
 	case l.BlockTokens <= 0 || l.BlockTokens > 1<<16:
 		c.failf("KV.BlockTokens is %d", l.BlockTokens)
 	case heads < row || heads > maxBytes>>20:
@@ -150,8 +151,8 @@ func (c *checker) kv(l *KVLayout, kvHeads, headDim int) (blocks int) {
 		c.failf("KV.VOffset is %d bytes, a token's keys have %d", l.VOffset, token)
 	case apart && heads < (l.BlockTokens-1)*l.TokenStride+row:
 		c.failf("KV.HeadStride is %d bytes, a head's keys in a block have %d", heads, (l.BlockTokens-1)*l.TokenStride+row)
-	case l.BlockStride <= 0 || (l.BlockStride|l.TokenStride|heads|l.VOffset|int(uintptr(l.Base.addr)))%size != 0:
-		c.failf("KV strides are %d, %d, %d and %d bytes for elements of %d", l.BlockStride, l.TokenStride, heads, l.VOffset, size)
+	case l.BlockStride <= 0 || (l.BlockStride|l.TokenStride|heads|l.VOffset|int(uintptr(l.Base.addr)))%align != 0:
+		c.failf("KV strides are %d, %d, %d and %d bytes for alignment to %d", l.BlockStride, l.TokenStride, heads, l.VOffset, align)
 	}
 	if c.err != nil {
 		return 0

@@ -51,9 +51,11 @@ struct int8_args {
   int64_t part_count, rows, cols, x_stride, y_cols, chunk_rows, block_groups, blocks, block, group_bytes, add;
 };
 
+enum { kv_bf16, kv_f32, kv_i8 };  // kind
+
 struct kv_args {
   char *base;
-  int64_t bytes, block_stride, v_offset, token_stride, head_stride, block_tokens, float32s;
+  int64_t bytes, block_stride, v_offset, token_stride, head_stride, block_tokens, kind;
 };
 
 struct rotate_args {

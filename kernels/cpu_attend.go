@@ -27,7 +27,7 @@ func (c *cpu) QKNormRopeWrite(p *QKNormRopeWriteParams) error {
 
 // argsOf is a layout as the kernels read it.
 func argsOf(l *KVLayout, headDim int) kvArgs {
-	a := kvArgs{
+	return kvArgs{
 		base:        l.Base.addr,
 		bytes:       int64(l.Base.size),
 		blockStride: int64(l.BlockStride),
@@ -35,11 +35,8 @@ func argsOf(l *KVLayout, headDim int) kvArgs {
 		tokenStride: int64(l.TokenStride),
 		headStride:  int64(l.headStride(headDim)),
 		blockTokens: int64(l.BlockTokens),
+		kind:        int64(l.Type),
 	}
-	if l.Type == KVF32 {
-		a.float32s = 1
-	}
-	return a
 }
 
 func (c *cpu) Attend(p *AttendParams) error {

@@ -74,6 +74,8 @@ struct walk {
   element weight[max_queries][key_tile];
 #endif
   int64_t last[max_queries];  // position of the row
+  float key_scale[key_tile], value_scale[key_tile];  // of int8
+  int64_t scaled;                                    // 1: there are
   int64_t queries, dim, stride;  // stride is dim rounded up to whole vectors; what lies between is zero
 };
 
@@ -90,16 +92,20 @@ INLINE const element *weights(const struct walk *w, int64_t k) {
 #endif
 }
 
-// fetch is the next elements of a key or value, as many as a vector of words takes, with zeros where fewer are left.
-INLINE words fetch(const char *at, int64_t left, const int float32s) {
+// kind_bytes is the size of an element.
+INLINE int kind_bytes(const int kind) { return kind == kv_f32 ? 4 : kind == kv_i8 ? 1 : 2; }
+
+// fetch is the next elements of a key or value, as many as a vector of words takes, with zeros where fewer are left. int8
+// become numbers as they are: the scale comes in with the scores and the weights.
+INLINE words fetch(const char *at, int64_t left, const int kind) {
+  char part[4 * vector_elements] = {0};
+  if (left < vector_elements) at = memcpy(part, at, left * kind_bytes(kind));
 #ifdef DOTS
-  if (float32s) return narrowed(load_at((const float *)at, 0, left), load_at((const float *)at, LANES, left));
-  if (left >= vector_elements) return pairs(at);
-  char part[2 * vector_elements] = {0};
-  memcpy(part, at, 2 * left);
-  return pairs(part);
+  if (kind == kv_f32) return narrowed(load((const float *)at), load((const float *)at + LANES));
+  if (kind == kv_i8) return narrowed(from_int8(at), from_int8(at + LANES));
+  return pairs(at);
 #else
-  return float32s ? load_at((const float *)at, 0, left) : widen_at(at, 0, left);
+  return kind == kv_f32 ? load((const float *)at) : kind == kv_i8 ? from_int8(at) : widen(at);
 #endif
 }
 
@@ -125,7 +131,7 @@ static void turn_queries(const struct attend_args *a, struct walk *w, const floa
     char *out = (char *)(w->q + k * w->stride), *pattern = w->pattern + k * w->stride / word_elements * 16;
     for (int64_t i = 0, n = w->stride / vector_elements; i < n; i++) {
       char part[4 * LANES];
-      store_words(part, fetch((const char *)(q + i * vector_elements), vector_elements, 1));
+      store_words(part, fetch((const char *)(q + i * vector_elements), vector_elements, kv_f32));
       for (int64_t b = 0; b < PARTS; b++) {
         memcpy(out + (b * n + i) * 16, part + b * 16, 16);
         if (w->queries > few_queries) continue;
@@ -242,13 +248,13 @@ INLINE int64_t soon(int64_t j) { return (j + 16) % key_tile; }
 
 // pack_keys transposes a tile's keys, and asks for those of the next one.
 INLINE void pack_keys(struct walk *w, const char *const *rows, const char *const *next, int64_t count,
-                      const int float32s, const int whole) {
-  const int bytes = float32s ? 4 : 2;
+                      const int kind, const int whole) {
+  const int bytes = kind_bytes(kind);
   for (int64_t j = 0; j < count; j += LANES) {
     for (int64_t i = 0; i < w->dim; i += vector_elements) {
       words v[LANES];
       UNROLL for (int t = 0; t < LANES; t++) {
-        v[t] = fetch(rows[j + t] + i * bytes, whole ? vector_elements : w->dim - i, float32s);
+        v[t] = fetch(rows[j + t] + i * bytes, whole ? vector_elements : w->dim - i, kind);
         want(next[j + t] + i * bytes, 1);
       }
       transpose_words(v);
@@ -262,16 +268,16 @@ INLINE void pack_keys(struct walk *w, const char *const *rows, const char *const
 
 // pack_values does so with values: as float32, or in pairs of tokens.
 INLINE void pack_values(struct walk *w, const char *const *rows, const char *const *next, int64_t v_offset, int64_t count,
-                        const int float32s, const int whole) {
-  const int bytes = float32s ? 4 : 2;
+                        const int kind, const int whole) {
+  const int bytes = kind_bytes(kind);
   for (int64_t j = 0; j < count; j += word_elements) {
     char *out = w->value + j / word_elements * w->stride * 4;
     for (int64_t i = 0; i < w->dim; i += vector_elements) {
       int64_t at = v_offset + i * bytes, left = whole ? vector_elements : w->dim - i;
-      words v[2] = {fetch(rows[j] + at, left, float32s)};
+      words v[2] = {fetch(rows[j] + at, left, kind)};
       want(next[j] + at, 1);
 #ifdef DOTS
-      v[1] = fetch(rows[j + 1] + at, left, float32s);
+      v[1] = fetch(rows[j + 1] + at, left, kind);
       want(next[j + 1] + at, 1);
       mesh(v[0], v[1], &v[0], &v[1]);
 #endif
@@ -284,6 +290,9 @@ INLINE void pack_values(struct walk *w, const char *const *rows, const char *con
 // shrinks.
 INLINE void soften(struct walk *w, int64_t k, int64_t n) {
   float *s = w->score[k];
+  if (w->scaled) {
+    for (int64_t j = 0; j < n; j += LANES) store(s + j, load(s + j) * load(w->key_scale + j));
+  }
   int64_t end = (n + vector_elements - 1) / vector_elements * vector_elements;
   for (int64_t j = n; j < end; j++) s[j] = -__builtin_inff();
   vf most = load(s);
@@ -301,14 +310,24 @@ INLINE void soften(struct walk *w, int64_t k, int64_t n) {
 #ifdef DOTS
   const uint16_t ones[2] = {0x3f80, 0x3f80};
   for (int64_t j = 0; j < end; j += 2 * LANES) {
-    vh weights = narrowed(weigh(load(s + j) - base), weigh(load(s + j + LANES) - base));
+    vf a = weigh(load(s + j) - base), b = weigh(load(s + j + LANES) - base);
+    vh weights = narrowed(a, b);
+    if (w->scaled) {
+      total = total + (a + b);
+      weights = narrowed(a * load(w->value_scale + j), b * load(w->value_scale + j + LANES));
+    } else {
+      total = dot(weights, spread((const char *)ones), total);
+    }
     store_words((char *)(w->weight[k] + j), weights);
-    total = dot(weights, spread((const char *)ones), total);
   }
+  for (int64_t j = n; w->scaled && j < end; j++) w->weight[k][j] = 0;  // the scale of what is not seen may be NaN
 #else
   for (int64_t j = 0; j < end; j += LANES) store(s + j, weigh(load(s + j) - base));
   for (int64_t j = n; j < end; j++) s[j] = 0;
   for (int64_t j = 0; j < end; j += LANES) total = total + load(s + j);
+  if (w->scaled) {
+    for (int64_t j = 0; j < n; j += LANES) store(s + j, load(s + j) * load(w->value_scale + j));
+  }
 #endif
   store(p->total, total);
 }
@@ -343,8 +362,8 @@ static void attend_keys(struct walk *w, int64_t pos, int64_t count) {
 // score_few sets the scores of nq queries of one row with a tile's keys, which are read where they lie. Turning fours of
 // words of four keys leaves a part of one key in each lane, and fold adds a key's parts.
 INLINE void score_few(struct walk *w, const char *const *rows, const char *const *next, int64_t v_offset, int64_t count,
-                      const int float32s, const int nq) {
-  const int bytes = float32s ? 4 : 2;
+                      const int kind, const int nq) {
+  const int bytes = kind_bytes(kind), ahead = bytes == 1 ? 2 : bytes;  // the scales, too
   const int64_t dim = w->dim;
   for (int64_t j = 0; j < count; j += LANES) {
     vf acc[few_queries][PARTS];
@@ -355,10 +374,10 @@ INLINE void score_few(struct walk *w, const char *const *rows, const char *const
       UNROLL for (int g = 0; g < PARTS; g++) {
         words v[4];
         UNROLL for (int t = 0; t < 4; t++) {
-          v[t] = keep_words(fetch(rows[j + 4 * g + t] + i * bytes, vector_elements, float32s));
-          want(next[j + 4 * g + t] + i * bytes, 1);
-          want(next[j + 4 * g + t] + v_offset + i * bytes, 1);
-          want(rows[soon(j + 4 * g + t)] + i * bytes, 1);
+          v[t] = keep_words(fetch(rows[j + 4 * g + t] + i * bytes, vector_elements, kind));
+          want(next[j + 4 * g + t] + i * ahead, 1);
+          want(next[j + 4 * g + t] + v_offset + i * ahead, 1);
+          want(rows[soon(j + 4 * g + t)] + i * ahead, 1);
         }
         turn_four_words(v);
         UNROLL for (int t = 0; t < 4; t++) {
@@ -376,12 +395,12 @@ INLINE void score_few(struct walk *w, const char *const *rows, const char *const
 // add_value adds one word of weights, of queries key_tile weights apart, with nv vectors of values at a and, where the
 // word is a pair that both count, at b.
 INLINE void add_value(vf acc[few_queries][FEW_COLUMNS], const element *weight, const char *a, const char *b, const int both,
-                      const int float32s, const int nq, const int nv) {
+                      const int kind, const int nq, const int nv) {
   UNROLL for (int t = 0; t < nv; t += word_elements) {
-    const int at = t * LANES * (float32s ? 4 : 2);
-    words v[2] = {keep_words(fetch(a + at, vector_elements, float32s))};
+    const int at = t * LANES * kind_bytes(kind);
+    words v[2] = {keep_words(fetch(a + at, vector_elements, kind))};
 #ifdef DOTS
-    v[1] = both ? keep_words(fetch(b + at, vector_elements, float32s)) : (words)zero();
+    v[1] = both ? keep_words(fetch(b + at, vector_elements, kind)) : (words)zero();
     mesh(v[0], v[1], &v[0], &v[1]);
 #endif
     UNROLL for (int m = 0; m < nq; m++) {
@@ -393,22 +412,22 @@ INLINE void add_value(vf acc[few_queries][FEW_COLUMNS], const element *weight, c
 
 // add_few adds the first n values of a tile to nv vectors, from element i on, of nq queries.
 INLINE void add_few(struct walk *w, const char *const *rows, const char *const *next, int64_t v_offset, int64_t n, int64_t i,
-                    const int float32s, const int nq, const int nv) {
+                    const int kind, const int nq, const int nv) {
   vf acc[few_queries][FEW_COLUMNS];
   UNROLL for (int m = 0; m < nq; m++) {
     UNROLL for (int t = 0; t < nv; t++) acc[m][t] = load(w->now[m].acc + i + t * LANES);
   }
-  const int64_t at = v_offset + i * (float32s ? 4 : 2);
+  const int64_t at = v_offset + i * kind_bytes(kind);
   const element *weight = weights(w, 0);
   int64_t j = 0;
   for (; j + word_elements <= n; j += word_elements) {
     UNROLL for (int o = 0; o < word_elements; o++) {
-      want(next[j + o] + at, nv * LANES * (float32s ? 4 : 2));
-      want(rows[soon(j + o)] + at, nv * LANES * (float32s ? 4 : 2));
+      want(next[j + o] + at, nv * LANES * kind_bytes(kind));
+      want(rows[soon(j + o)] + at, nv * LANES * kind_bytes(kind));
     }
-    add_value(acc, weight + j, rows[j] + at, rows[j + word_elements - 1] + at, 1, float32s, nq, nv);
+    add_value(acc, weight + j, rows[j] + at, rows[j + word_elements - 1] + at, 1, kind, nq, nv);
   }
-  if (j < n) add_value(acc, weight + j, rows[j] + at, 0, 0, float32s, nq, nv);
+  if (j < n) add_value(acc, weight + j, rows[j] + at, 0, 0, kind, nq, nv);
   UNROLL for (int m = 0; m < nq; m++) {
     UNROLL for (int t = 0; t < nv; t++) store(w->now[m].acc + i + t * LANES, acc[m][t]);
   }
@@ -416,37 +435,33 @@ INLINE void add_few(struct walk *w, const char *const *rows, const char *const *
 
 // attend_few takes a tile into the nq queries of one row, without packing: decoding has little use for a key twice.
 INLINE void attend_few(struct walk *w, const char *const *rows, const char *const *next, int64_t v_offset, int64_t count,
-                       const int float32s, const int nq) {
-  score_few(w, rows, next, v_offset, count, float32s, nq);
+                       const int kind, const int nq) {
+  score_few(w, rows, next, v_offset, count, kind, nq);
   UNROLL for (int m = 0; m < nq; m++) soften(w, m, count);
   int64_t i = 0;
   for (; i + FEW_COLUMNS * LANES <= w->stride; i += FEW_COLUMNS * LANES) {
-    add_few(w, rows, next, v_offset, count, i, float32s, nq, FEW_COLUMNS);
+    add_few(w, rows, next, v_offset, count, i, kind, nq, FEW_COLUMNS);
   }
-  for (; i < w->stride; i += vector_elements) add_few(w, rows, next, v_offset, count, i, float32s, nq, word_elements);
+  for (; i < w->stride; i += vector_elements) add_few(w, rows, next, v_offset, count, i, kind, nq, word_elements);
 }
 
 typedef void few_function(struct walk *, const char *const *, const char *const *, int64_t, int64_t);
 
-#define FEW(nq, type, float32s)                                                                           \
-  static void attend_##type##_##nq(struct walk *w, const char *const *rows, const char *const *next,      \
-                                   int64_t v_offset, int64_t count) {                                     \
-    attend_few(w, rows, next, v_offset, count, float32s, nq);                                             \
+#define FEW(kind, nq)                                                                                      \
+  static void attend_##kind##_##nq(struct walk *w, const char *const *rows, const char *const *next,       \
+                                   int64_t v_offset, int64_t count) {                                      \
+    attend_few(w, rows, next, v_offset, count, kind, nq);                                                  \
   }
+#define FEWS(kind) FEW(kind, 1) FEW(kind, 2) FEW(kind, 3) FEW(kind, 4)
+#define FEW_NAMES(kind) \
+  { 0, attend_##kind##_1, attend_##kind##_2, attend_##kind##_3, attend_##kind##_4 }
 
-FEW(1, bf16, 0)
-FEW(2, bf16, 0)
-FEW(3, bf16, 0)
-FEW(4, bf16, 0)
-FEW(1, f32, 1)
-FEW(2, f32, 1)
-FEW(3, f32, 1)
-FEW(4, f32, 1)
+FEWS(kv_bf16)
+FEWS(kv_f32)
+FEWS(kv_i8)
 
-// few[n] is attend_few for n queries, of bfloat16 and of float32.
-static few_function *const few[few_queries + 1][2] = {
-    {0}, {attend_bf16_1, attend_f32_1}, {attend_bf16_2, attend_f32_2}, {attend_bf16_3, attend_f32_3}, {attend_bf16_4, attend_f32_4},
-};
+// few[kind][n] is attend_few for n queries.
+static few_function *const few[][few_queries + 1] = {FEW_NAMES(kv_bf16), FEW_NAMES(kv_f32), FEW_NAMES(kv_i8)};
 
 // tile is where the tokens of one tile of keys lie.
 struct tile {
@@ -493,16 +508,34 @@ static void next_tile(const struct attend_args *a, struct cursor *c, struct tile
 // pack makes a tile's keys and values ready.
 static void pack(const struct attend_args *a, struct walk *w, const struct tile *t, const struct tile *next) {
   const char *const *ahead = next->count ? next->rows : t->rows;
-  if (a->kv.float32s) {
-    pack_keys(w, t->rows, ahead, t->count, 1, 0);
-    pack_values(w, t->rows, ahead, a->kv.v_offset, t->count, 1, 0);
-  } else if (w->dim < w->stride) {
-    pack_keys(w, t->rows, ahead, t->count, 0, 0);
-    pack_values(w, t->rows, ahead, a->kv.v_offset, t->count, 0, 0);
-  } else {
-    pack_keys(w, t->rows, ahead, t->count, 0, 1);
-    pack_values(w, t->rows, ahead, a->kv.v_offset, t->count, 0, 1);
+  switch (a->kv.kind) {
+    case kv_f32:
+      pack_keys(w, t->rows, ahead, t->count, kv_f32, 0);
+      pack_values(w, t->rows, ahead, a->kv.v_offset, t->count, kv_f32, 0);
+      break;
+    case kv_i8:
+      pack_keys(w, t->rows, ahead, t->count, kv_i8, 0);
+      pack_values(w, t->rows, ahead, a->kv.v_offset, t->count, kv_i8, 0);
+      break;
+    default:
+      if (w->dim < w->stride) {
+        pack_keys(w, t->rows, ahead, t->count, kv_bf16, 0);
+        pack_values(w, t->rows, ahead, a->kv.v_offset, t->count, kv_bf16, 0);
+      } else {
+        pack_keys(w, t->rows, ahead, t->count, kv_bf16, 1);
+        pack_values(w, t->rows, ahead, a->kv.v_offset, t->count, kv_bf16, 1);
+      }
   }
+}
+
+// read_scales lists the scales of a tile's keys and values. After its end weights are 0, and so are these.
+static void read_scales(const struct attend_args *a, struct walk *w, const struct tile *t) {
+  int64_t dim = w->dim, v_offset = a->kv.v_offset;
+  for (int64_t j = 0; j < t->count; j++) {
+    memcpy(w->key_scale + j, t->rows[j] + dim, sizeof(float));
+    memcpy(w->value_scale + j, t->rows[j] + v_offset + dim, sizeof(float));
+  }
+  for (int64_t j = t->count; j < key_tile; j++) w->key_scale[j] = w->value_scale[j] = 0;
 }
 
 // clear_partials begins n sums.
@@ -570,6 +603,7 @@ static void attend_queries(const struct attend_args *a, struct walk *w, const st
   int64_t group = a->heads / a->kv_heads, dim = a->head_dim;
   const float *queries[max_queries];
   w->queries = count;
+  w->scaled = a->kv.kind == kv_i8;
   w->dim = dim;
   w->stride = (dim + vector_elements - 1) / vector_elements * vector_elements;
   clear_partials(w->now, count);
@@ -597,9 +631,10 @@ static void attend_queries(const struct attend_args *a, struct walk *w, const st
       stretch = t->pos / stretch_tokens;
     }
     if (t->delta != turned) turn_queries(a, w, queries, turned = t->delta);
+    if (w->scaled) read_scales(a, w, t);
     if (tile->rows == 1 && count <= few_queries && w->stride == dim) {
       const char *const *next = tiles[!i].count ? tiles[!i].rows : t->rows;
-      few[count][a->kv.float32s](w, t->rows, next, a->kv.v_offset, t->count);
+      few[a->kv.kind][count](w, t->rows, next, a->kv.v_offset, t->count);
     } else {
       pack(a, w, t, &tiles[!i]);
       attend_keys(w, t->pos, t->count);

@@ -68,6 +68,8 @@ V vf widen(const char *p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(half, 16));
 }
 
+V vf from_int8(const char *p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p))); }
+
 V vf even(const char *p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256((const __m256i *)p), 16));
 }

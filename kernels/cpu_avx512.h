@@ -61,6 +61,8 @@ V vf widen(const char *p) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(half, 16));
 }
 
+V vf from_int8(const char *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p))); }
+
 V vf even(const char *p) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16)); }
 
 V vf odd(const char *p) {

@@ -106,7 +106,7 @@ func (kv *kvArgs) cache() ref.Cache {
 		TokenStride: int(kv.tokenStride),
 		HeadStride:  int(kv.headStride),
 		BlockTokens: int(kv.blockTokens),
-		Float32:     kv.float32s != 0,
+		Type:        ref.CacheType(kv.kind),
 	}
 }
 

@@ -11,6 +11,7 @@
 //   turn_fours(v)           of 4 × 4 lanes in each of the PARTS of four vectors, a part being four lanes
 //   fold(v)                 the sum of the parts of vector p, in order, as part p
 //   widen(p)                LANES bfloat16 at any address
+//   from_int8(p)            LANES int8 at any address
 //   even(p) odd(p)          the even or odd ones of 2·LANES bfloat16 at any address: cheaper than widen
 //   split(a, b, &e, &o)     the even and odd elements of the 2·LANES floats a, b
 //   keep(v)                 v, in a register: stops the compiler from loading it again at each use
@@ -440,6 +441,36 @@ INLINE void store_bf16(uint16_t *out, const float *x, int64_t n) {
   }
 }
 
+// store_i8 rounds to multiples of a scale, which follows them; see ref.Quantize. The bits are the same in all sets.
+INLINE void store_i8(char *out, const float *x, int64_t n) {
+  float largest = 0, nothing = 0, scale;  // x − x is not zero for NaN and infinity
+  for (int64_t i = 0; i < n; i++) {
+    float size = fabsf(x[i]);
+    largest = size > largest ? size : largest;
+    nothing += x[i] - x[i];
+  }
+  if (nothing != 0 || largest <= 0x1p-100f) {
+    memset(out, 0, n);
+    scale = nothing;
+  } else {
+    float inverse = 127.0f / largest;
+    for (int64_t i = 0; i < n; i++) ((signed char *)out)[i] = (signed char)rintf(x[i] * inverse);
+    scale = largest / 127.0f;
+  }
+  memcpy(out + n, &scale, sizeof scale);
+}
+
+// store_row writes a head's key or value.
+INLINE void store_row(char *out, const float *x, int64_t dim, int64_t kind) {
+  if (kind == kv_f32) {
+    memcpy(out, x, dim * sizeof(float));
+  } else if (kind == kv_i8) {
+    store_i8(out, x, dim);
+  } else {
+    store_bf16((uint16_t *)out, x, dim);
+  }
+}
+
 static void rotate_kernel(void *args) {
   struct rotate_args *a = args;
   const struct kv_args *kv = &a->kv;
@@ -454,13 +485,8 @@ static void rotate_kernel(void *args) {
       char *row = kv->base + a->slots[u] / kv->block_tokens * kv->block_stride +
                   a->slots[u] % kv->block_tokens * kv->token_stride;
       for (int64_t h = 0; h < a->kv_heads; h++, row += kv->head_stride) {
-        if (kv->float32s) {
-          memcpy(row, k + h * dim, dim * sizeof(float));
-          memcpy(row + kv->v_offset, v + h * dim, dim * sizeof(float));
-        } else {
-          store_bf16((uint16_t *)row, k + h * dim, dim);
-          store_bf16((uint16_t *)(row + kv->v_offset), v + h * dim, dim);
-        }
+        store_row(row, k + h * dim, dim, kv->kind);
+        store_row(row + kv->v_offset, v + h * dim, dim, kv->kind);
       }
     }
   }

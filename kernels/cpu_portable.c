@@ -68,6 +68,11 @@ V void sum4(float *p, vf a, vf b, vf c, vf d) {
   p[3] = sum(d);
 }
 
+V vf from_int8(const char *p) {
+  const signed char *x = (const signed char *)p;
+  return (vf){x[0], x[1], x[2], x[3]};
+}
+
 V vf even(const char *p) {
   vu pairs;
   memcpy(&pairs, p, sizeof pairs);

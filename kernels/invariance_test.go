@@ -144,6 +144,7 @@ func (r *rig) otherInvariants() (all []invariant) {
 		{kvHeads: 3, group: 5, headDim: 40, blockTokens: 32, kv: KVF32},
 		{kvHeads: 1, group: 1, headDim: 128, blockTokens: 16, apart: true},
 		{kvHeads: 2, group: 4, headDim: 32, blockTokens: 16, kv: KVF32},
+		{kvHeads: 2, group: 2, headDim: 64, blockTokens: 16, kv: KVI8, apart: true},
 	} {
 		all = append(all, r.attendInvariant(g))
 	}

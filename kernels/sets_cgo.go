@@ -60,7 +60,7 @@ var (
 	_ = same[unsafe.Sizeof(int8Args{})-C.sizeof_struct_int8_args]
 	_ = same[unsafe.Offsetof(int8Args{}.block)-unsafe.Offsetof(C.struct_int8_args{}.block)]
 	_ = same[unsafe.Sizeof(kvArgs{})-C.sizeof_struct_kv_args]
-	_ = same[unsafe.Offsetof(kvArgs{}.float32s)-unsafe.Offsetof(C.struct_kv_args{}.float32s)]
+	_ = same[unsafe.Offsetof(kvArgs{}.kind)-unsafe.Offsetof(C.struct_kv_args{}.kind)]
 	_ = same[unsafe.Sizeof(rotateArgs{})-C.sizeof_struct_rotate_args]
 	_ = same[unsafe.Offsetof(rotateArgs{}.kv)-unsafe.Offsetof(C.struct_rotate_args{}.kv)]
 	_ = same[unsafe.Offsetof(rotateArgs{}.eps)-unsafe.Offsetof(C.struct_rotate_args{}.eps)]

@@ -42,43 +42,53 @@ type Part struct {
 	Bias   Buffer // [Rows] bfloat16, or zero for none
 }
 
-// KVType is the element type of the key-value cache.
+// KVType is how the numbers of the key-value cache are stored.
 type KVType uint8
 
-// The cache's element types. The zero value is bfloat16.
+// The cache's types. The zero value is bfloat16.
 const (
 	KVBF16 KVType = iota // the default
 	KVF32                // exact, CPU only: what teacher-forced verification uses
+	KVI8                 // int8 with one float32 scale for each token and KV head, CPU only
 )
 
-// Bytes is the size of one element.
-func (t KVType) Bytes() int {
-	if t == KVF32 {
-		return 4
-	}
-	return 2
-}
+// kvTypes are all of them: how each is called, and the bytes of an element and of what follows the elements of a head.
+var kvTypes = [...]struct {
+	name         string
+	bytes, extra int
+}{KVBF16: {"bf16", 2, 0}, KVF32: {"f32", 4, 0}, KVI8: {"int8", 1, 4}}
+
+// KVTypes are all types of the cache, the default first.
+func KVTypes() []KVType { return []KVType{KVBF16, KVF32, KVI8} }
+
+// RowBytes is the size of one head's key or value for one token.
+func (t KVType) RowBytes(headDim int) int { return kvTypes[t].bytes*headDim + kvTypes[t].extra }
+
+// align is what the address of a row is a multiple of.
+func (t KVType) align() int { return max(kvTypes[t].bytes, kvTypes[t].extra) }
 
 // String is the name used in flags and results.
 func (t KVType) String() string {
-	if t == KVF32 {
-		return "f32"
+	if int(t) >= len(kvTypes) {
+		return fmt.Sprintf("KVType(%d)", uint8(t))
 	}
-	return "bf16"
+	return kvTypes[t].name
 }
 
-// KVLayout says where one layer's keys and values lie. Kernels see cache memory only so; the element for token slot t of
-// block b, head h, dimension d of a key is at
+// KVLayout says where one layer's keys and values lie. Kernels see cache memory only so; head h of the key for token slot t
+// of block b is Type.RowBytes(HeadDim) bytes at
 //
-//	Base + b·BlockStride + t·TokenStride + h·HeadStride + d·Type.Bytes()
+//	Base + b·BlockStride + t·TokenStride + h·HeadStride
 //
-// and the value's VOffset bytes further.
+// and its value's VOffset bytes further. They are the head's elements or, for KVI8, its elements x and then a float32
+// scale: x·scale is what was stored. The scale is that of the head's largest number, which becomes ±127; a head of zeros
+// (nothing above 2⁻¹⁰⁰) has scale 0, one with NaN or infinity in it scale NaN.
 type KVLayout struct {
 	Base        Buffer
 	BlockStride int // bytes from block to block
 	VOffset     int // bytes from a key to its value
 	TokenStride int // bytes from token to token within a block
-	HeadStride  int // bytes from head to head; 0: HeadDim·Type.Bytes(), the heads of a token lie together
+	HeadStride  int // bytes from head to head; 0: RowBytes, the heads of a token lie together
 	BlockTokens int
 	Type        KVType
 }
@@ -88,5 +98,5 @@ func (l *KVLayout) headStride(headDim int) int {
 	if l.HeadStride != 0 {
 		return l.HeadStride
 	}
-	return headDim * l.Type.Bytes()
+	return l.Type.RowBytes(headDim)
 }

@@ -1,6 +1,8 @@
 // Package model is the decoder: its configuration, its weights and its forward pass, one file per architecture.
 package model
 
+import "github.com/quire-llm/quire/kernels"
+
 // Architecture names a decoder family by its config.json name.
 type Architecture string
 
@@ -72,8 +74,8 @@ type Rope struct {
 	BF16Frequencies bool
 }
 
-// KVBytesPerToken is the key and value bytes of one token in all layers: 2·Layers·KVHeads·HeadDim·elementBytes.
-// For Qwen3-0.6B in bfloat16: 28 × 2 × 8 × 128 × 2 = 114,688.
-func (c Config) KVBytesPerToken(elementBytes int) int {
-	return 2 * c.Layers * c.KVHeads * c.HeadDim * elementBytes
+// KVBytesPerToken is the key and value bytes of one token in all layers: 2·Layers·KVHeads·t.RowBytes(HeadDim).
+// For Qwen3-0.6B in bfloat16: 2 × 28 × 8 × 256 = 114,688.
+func (c Config) KVBytesPerToken(t kernels.KVType) int {
+	return 2 * c.Layers * c.KVHeads * t.RowBytes(c.HeadDim)
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/quire-llm/quire/kernels"
 )
 
 // object is a part of a config.json.
@@ -286,7 +288,7 @@ func TestParseGeneration(t *testing.T) {
 
 func TestKVBytesPerToken(t *testing.T) {
 	c := Config{Layers: 28, KVHeads: 8, HeadDim: 128}
-	if got, want := c.KVBytesPerToken(2), 114_688; got != want {
+	if got, want := c.KVBytesPerToken(kernels.KVBF16), 114_688; got != want {
 		t.Errorf("got %d, want %d", got, want)
 	}
 }
@@ -309,7 +311,7 @@ func FuzzConfig(f *testing.F) {
 		require.Zero(t, c.Heads%c.KVHeads)
 		require.Zero(t, c.HeadDim%8)
 		require.LessOrEqual(t, c.MoE.TopK, c.MoE.Experts)
-		require.Positive(t, c.KVBytesPerToken(4))
+		require.Positive(t, c.KVBytesPerToken(kernels.KVI8))
 		require.GreaterOrEqual(t, c.Rope.Theta, 1.0)
 		for _, id := range c.EOS {
 			require.Less(t, int(id), c.Vocab)

@@ -290,7 +290,7 @@ func TestKVSize(t *testing.T) {
 	r := newRig(t, openDevice(t), openCheckpoint(t, smallReference), kernels.KVBF16)
 	require.Equal(t, rigBlocks, r.kv.Blocks())
 	require.Equal(t, rigBlockTokens, r.kv.BlockTokens())
-	require.Equal(t, rigBlockTokens*r.model.Config.KVBytesPerToken(2), r.kv.BlockBytes())
+	require.Equal(t, rigBlockTokens*r.model.Config.KVBytesPerToken(kernels.KVBF16), r.kv.BlockBytes())
 	require.Equal(t, (rigBlocks+1)*r.kv.BlockBytes(), r.kv.Bytes())
 	r.kv.Free()
 	r.kv.Free()

@@ -88,7 +88,7 @@ func newRigWithOptions(t testing.TB, device *kernels.Device, ck *Checkpoint, kvT
 	pool, err := kvcache.NewPool(rigBlocks, rigBlockTokens)
 	require.NoError(t, err)
 	manager, err := kvcache.Standard{}.NewManager(pool, kvcache.Geometry{
-		BlockTokens: rigBlockTokens, BytesPerToken: ck.Config.KVBytesPerToken(kvType.Bytes()), MaxTokens: 512,
+		BlockTokens: rigBlockTokens, BytesPerToken: ck.Config.KVBytesPerToken(kvType), MaxTokens: 512,
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() {
