@@ -19,6 +19,9 @@ var goSet = kernelSet{
 	attend: goAttend,
 	maxima: goMaxima,
 	sums:   goSums,
+	peaks:  goPeaks,
+	weigh:  goWeigh,
+	gather: goGather,
 }
 
 // floats is n float32 from element at on.
