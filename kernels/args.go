@@ -19,6 +19,9 @@ type kernelSet struct {
 	attend kernel // attendArgs
 	maxima kernel // sampleArgs
 	sums   kernel // sampleArgs
+	peaks  kernel // filterArgs
+	weigh  kernel // filterArgs
+	gather kernel // filterArgs
 
 	int8Norm   kernel // normArgs, whose outStride is in bytes and out as int8Args' x
 	int8Gate   kernel // gateArgs, likewise
@@ -186,3 +189,39 @@ type chunkMax struct {
 type chunkSum struct {
 	plain, tempered float64
 }
+
+// filterArgs: unit u is chunk u mod chunks of row u / chunks; a chunk is chunkLen logits, the last one fewer, in blocks of
+// filterBlock.
+type filterArgs struct {
+	queue
+	rows     unsafe.Pointer // [units / chunks] filterRow, each rowBytes after the one before
+	rowBytes int64
+	vocab    int64
+	chunks   int64
+	chunkLen int64 // a multiple of filterBlock
+}
+
+// filterRow is a row that is filtered. peaks, sums and room say what is asked for: a kernel passes over a row where its
+// own is nil. A token's exponent is (logit − largest) / temperature, and its weight that of package ref.
+type filterRow struct {
+	logits      unsafe.Pointer // [vocab] float32, finite or −Inf
+	peaks       unsafe.Pointer // [blocks] float32, or nil: each block's largest logit
+	sums        unsafe.Pointer // [blocks] uint64, or nil: each block's weight
+	moments     unsafe.Pointer // [chunks] float64, or nil: each chunk's sum of weight · exponent, in any order
+	room        unsafe.Pointer // [vocab] candidate, or nil: of each chunk, from its place on, the logits that reach the mark
+	counts      unsafe.Pointer // [chunks] int64: how many these are
+	largest     float64
+	temperature float64
+	mark        float32 // finite: logits below it are of no interest
+	_           float32
+}
+
+// candidate is a token that may be drawn.
+type candidate struct {
+	score  float64 // its logit; larger is better, equal ones by smaller id
+	weight uint64
+	id     int32
+}
+
+// filterBlock is the logits of a block.
+const filterBlock = 256

@@ -29,7 +29,7 @@ type cpuArgs struct {
 	rotate rotateArgs
 	attend attendArgs
 	sample sampleArgs
-	filter filterArgs
+	filter filterWork
 	int8   int8Args
 }
 

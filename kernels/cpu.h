@@ -127,11 +127,37 @@ struct sample_args {
   int64_t vocab, chunks, chunk_len;
 };
 
+struct candidate {
+  double score;
+  uint64_t weight;
+  int32_t id, pad;
+};
+
+#define FILTER_BLOCK 256  // a multiple of every set's SPAN
+
+struct filter_row {
+  const float *logits;
+  float *peaks;
+  uint64_t *sums;
+  double *moments;
+  struct candidate *room;
+  int64_t *counts;
+  double largest, temperature;
+  float mark, pad;
+};
+
+struct filter_args {
+  struct queue queue;
+  const char *rows;
+  int64_t row_bytes, vocab, chunks, chunk_len;
+};
+
 typedef void kernel(void *args);
 
 // The kernels of one set.
 struct kernel_set {
-  kernel *norm, *gate, *matmul, *rotate, *attend, *maxima, *sums, *int8_norm, *int8_gate, *int8_matmul;
+  kernel *norm, *gate, *matmul, *rotate, *attend, *maxima, *sums, *peaks, *weigh, *gather, *int8_norm, *int8_gate,
+      *int8_matmul;
 };
 
 extern const struct kernel_set quire_avx512bf16, quire_avx512, quire_avx2, quire_portable;

@@ -111,6 +111,18 @@ V vf fold(vf v[PARTS]) {
   return v[0] + v[1];
 }
 
+V int any_reaches(vf v, vf mark) { return _mm256_movemask_ps(_mm256_cmp_ps(v, mark, _CMP_GE_OQ)); }
+
+// Doubles.
+
+typedef __m256d vd;
+
+V vd doubles(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+V vd splat_double(double x) { return _mm256_set1_pd(x); }
+V vd larger(vd a, vd b) { return _mm256_max_pd(a, b); }
+V vd whole(vd v) { return _mm256_floor_pd(v); }
+V vd whole_int(vd v) { return whole(v); }
+
 #include "cpu_kernels.h"
 
 const struct kernel_set quire_avx2 = KERNEL_SET;

@@ -19,6 +19,9 @@ var goSet = kernelSet{
 	attend: goAttend,
 	maxima: goMaxima,
 	sums:   goSums,
+	peaks:  goPeaks,
+	weigh:  goWeigh,
+	gather: goGather,
 
 	int8Norm:   goInt8Norm,
 	int8Gate:   goInt8Gate,

@@ -15,6 +15,11 @@
 //   even(p) odd(p)          the even or odd ones of 2·LANES bfloat16 at any address: cheaper than widen
 //   split(a, b, &e, &o)     the even and odd elements of the 2·LANES floats a, b
 //   keep(v)                 v, in a register: stops the compiler from loading it again at each use
+//   any_reaches(v, mark)    whether any lane of v is at least mark's
+//   vd                      LANES / 2 doubles; + − · / work on it
+//   doubles splat_double    floats at any address, one value to all lanes
+//   larger(a, b)            the larger
+//   whole(v) whole_int(v)   rounded down, for 0 ≤ v < 2^51 and 0 ≤ v < 2^31
 //   TILE_X TILE_W           rows of x and of W in matmul's register tile, at most
 //   TILE_BYTES              of x in a tile, at most
 //   WIDTH(nx)               rows of W that go with nx rows of x
@@ -550,8 +555,9 @@ static void sums_kernel(void *args) {
 }
 
 #include "cpu_attend.h"
+#include "cpu_filter.h"
 #include "cpu_int8.h"
 
-#define KERNEL_SET                                                                                          \
-  {norm_kernel,   gate_kernel, matmul_kernel,    rotate_kernel,    attend_kernel,\
-   maxima_kernel, sums_kernel, int8_norm_kernel, int8_gate_kernel, int8_matmul_kernel}
+#define KERNEL_SET                                                                                                   \
+  {norm_kernel, gate_kernel, matmul_kernel, rotate_kernel, attend_kernel, maxima_kernel, sums_kernel, peaks_kernel, \
+   weigh_kernel, gather_kernel, int8_norm_kernel, int8_gate_kernel, int8_matmul_kernel}

@@ -38,6 +38,9 @@ func newSet(name string, panelBytes int, set *C.struct_kernel_set) kernelSet {
 		attend: bind(set.attend),
 		maxima: bind(set.maxima),
 		sums:   bind(set.sums),
+		peaks:  bind(set.peaks),
+		weigh:  bind(set.weigh),
+		gather: bind(set.gather),
 
 		int8Norm:   bind(set.int8_norm),
 		int8Gate:   bind(set.int8_gate),
@@ -79,4 +82,11 @@ var (
 	_ = same[unsafe.Sizeof(chunkSum{})-C.sizeof_struct_chunk_sum]
 	_ = same[unsafe.Sizeof(sampleArgs{})-C.sizeof_struct_sample_args]
 	_ = same[unsafe.Offsetof(sampleArgs{}.vocab)-unsafe.Offsetof(C.struct_sample_args{}.vocab)]
+	_ = same[unsafe.Sizeof(candidate{})-C.sizeof_struct_candidate]
+	_ = same[unsafe.Offsetof(candidate{}.id)-unsafe.Offsetof(C.struct_candidate{}.id)]
+	_ = same[unsafe.Sizeof(filterRow{})-C.sizeof_struct_filter_row]
+	_ = same[unsafe.Offsetof(filterRow{}.mark)-unsafe.Offsetof(C.struct_filter_row{}.mark)]
+	_ = same[unsafe.Sizeof(filterArgs{})-C.sizeof_struct_filter_args]
+	_ = same[unsafe.Offsetof(filterArgs{}.rows)-unsafe.Offsetof(C.struct_filter_args{}.rows)]
+	_ = same[filterBlock-C.FILTER_BLOCK]
 )
