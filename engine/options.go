@@ -34,7 +34,7 @@ type Options struct {
 	// CacheTokens is the capacity of the KV cache in tokens, rounded up to blocks. 0: enough for one sequence of
 	// MaxContext and for MaxSequences of 512 tokens, or what fits in memory if that is less.
 	CacheTokens int
-	// KV is the element type of the cache. Default: bfloat16.
+	// KV is the element type of the cache. Default: bfloat16. KVI8 takes about half of its memory, and an approximation.
 	KV kernels.KVType
 
 	// GPUMemory is the part of a GPU's free memory that may be taken, weights and all, up to 1. If it is given, and

@@ -98,6 +98,8 @@ func TestEvaluations(t *testing.T) {
 		{"documents_test.jsonl", kernels.BF16, kernels.KVBF16, 768, 0.995},
 		{"arithmetic_test.jsonl", kernels.Int8, kernels.KVBF16, 512, 1},
 		{"documents_test.jsonl", kernels.Int8, kernels.KVBF16, 768, 0.995},
+		{"arithmetic_test.jsonl", kernels.BF16, kernels.KVI8, 512, 0.995},
+		{"documents_test.jsonl", kernels.BF16, kernels.KVI8, 768, 0.995},
 	}
 	if testDevice() == "cuda" { // bfloat16 on the way, and no int8
 		sets = []set{

@@ -9,7 +9,8 @@ import "unsafe"
 // kernelSet is the CPU kernels compiled for one family of processors.
 type kernelSet struct {
 	name       string
-	panelBytes int // of an element: 4, or 2 where the inputs of products are rounded to bfloat16
+	panelBytes int  // of an element: 4, or 2 where the inputs of products are rounded to bfloat16
+	stretches  bool // attend can walk a stretch at a time
 
 	norm   kernel // normArgs
 	gate   kernel // gateArgs
@@ -18,6 +19,9 @@ type kernelSet struct {
 	attend kernel // attendArgs
 	maxima kernel // sampleArgs
 	sums   kernel // sampleArgs
+	peaks  kernel // filterArgs
+	weigh  kernel // filterArgs
+	gather kernel // filterArgs
 
 	int8Norm   kernel // normArgs, whose outStride is in bytes and out as int8Args' x
 	int8Gate   kernel // gateArgs, likewise
@@ -100,7 +104,7 @@ type kvArgs struct {
 	tokenStride int64
 	headStride  int64
 	blockTokens int64
-	float32s    int64 // 1: elements are float32, else bfloat16
+	kind        int64 // KVType
 }
 
 // rotateArgs: QKNormRopeWrite for row u.
@@ -132,7 +136,9 @@ type attendArgs struct {
 	blocks     unsafe.Pointer // [blockCount] int32
 	kv         kvArgs
 	rooms      unsafe.Pointer // attendRoom bytes for each thread
+	partials   unsafe.Pointer // [tile.partial][kvHeads][group·rows] of attendPartial bytes, or nil: walks are whole
 	taken      int64          // rooms
+	merge      int64          // 1: units add up partials, of the stretches up to tile.stretch
 	ropeLen    int64          // elements
 	blockCount int64
 	qStride    int64 // elements
@@ -147,10 +153,15 @@ type attendArgs struct {
 type attendTile struct {
 	row, rows         int32
 	segment, segments int32
+	stretch, partial  int32 // where there are partials: the stretch to walk, and where to put what it gives
 }
 
-// attendRoom is the memory that a thread of attend has for itself, in bytes.
-const attendRoom = 512 << 10
+// Sizes of attend.
+const (
+	attendRoom    = 512 << 10 // bytes that a thread has for itself
+	attendPartial = 1152      // bytes of what a query has summed
+	stretchTokens = 512       // tokens of a walk that are summed apart, from multiples of it on
+)
 
 // attendRows is the most rows of an attendTile: together they read each key and value once, in one pass of 64 queries.
 func attendRows(group int) int { return max(1, 64/group) }
@@ -178,3 +189,39 @@ type chunkMax struct {
 type chunkSum struct {
 	plain, tempered float64
 }
+
+// filterArgs: unit u is chunk u mod chunks of row u / chunks; a chunk is chunkLen logits, the last one fewer, in blocks of
+// filterBlock.
+type filterArgs struct {
+	queue
+	rows     unsafe.Pointer // [units / chunks] filterRow, each rowBytes after the one before
+	rowBytes int64
+	vocab    int64
+	chunks   int64
+	chunkLen int64 // a multiple of filterBlock
+}
+
+// filterRow is a row that is filtered. peaks, sums and room say what is asked for: a kernel passes over a row where its
+// own is nil. A token's exponent is (logit − largest) / temperature, and its weight that of package ref.
+type filterRow struct {
+	logits      unsafe.Pointer // [vocab] float32, finite or −Inf
+	peaks       unsafe.Pointer // [blocks] float32, or nil: each block's largest logit
+	sums        unsafe.Pointer // [blocks] uint64, or nil: each block's weight
+	moments     unsafe.Pointer // [chunks] float64, or nil: each chunk's sum of weight · exponent, in any order
+	room        unsafe.Pointer // [vocab] candidate, or nil: of each chunk, from its place on, the logits that reach the mark
+	counts      unsafe.Pointer // [chunks] int64: how many these are
+	largest     float64
+	temperature float64
+	mark        float32 // finite: logits below it are of no interest
+	_           float32
+}
+
+// candidate is a token that may be drawn.
+type candidate struct {
+	score  float64 // its logit; larger is better, equal ones by smaller id
+	weight uint64
+	id     int32
+}
+
+// filterBlock is the logits of a block.
+const filterBlock = 256

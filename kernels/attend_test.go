@@ -31,7 +31,7 @@ func geometries() []geometry {
 			group:       1 + i%8,
 			headDim:     8 * i,
 			blockTokens: 16 << (i % 3),
-			kv:          KVType(i % 2),
+			kv:          KVType(i % 3),
 			apart:       i%4 > 1,
 		})
 	}
@@ -40,6 +40,9 @@ func geometries() []geometry {
 		geometry{kvHeads: 2, group: 4, headDim: 96, blockTokens: 16},
 		geometry{kvHeads: 2, group: 3, headDim: 64, blockTokens: 32, kv: KVF32},
 		geometry{kvHeads: 2, group: 1, headDim: 128, blockTokens: 16},
+		geometry{kvHeads: 8, group: 2, headDim: 128, blockTokens: 16, kv: KVI8, apart: true},
+		geometry{kvHeads: 1, group: 4, headDim: 64, blockTokens: 16, kv: KVI8},
+		geometry{kvHeads: 1, group: 1, headDim: 96, blockTokens: 16, kv: KVI8},
 		geometry{kvHeads: 2, group: 8, headDim: 64, blockTokens: 16, kv: KVF32},
 		geometry{kvHeads: 1, group: 12, headDim: 64, blockTokens: 32},
 	)
@@ -47,9 +50,9 @@ func geometries() []geometry {
 
 // cache is random keys and values in a layout with gaps: values lie apart, tokens and blocks are padded.
 func (r *rig) cache(g geometry, blocks int) KVLayout {
-	size := g.kv.Bytes()
+	size := g.kv.align()
 	l := KVLayout{BlockTokens: g.blockTokens, Type: g.kv}
-	if row := g.headDim * size; g.apart {
+	if row := g.kv.RowBytes(g.headDim); g.apart {
 		l.TokenStride = row + 4*size
 		l.HeadStride = l.TokenStride*g.blockTokens + 8*size
 		l.VOffset = l.HeadStride*g.kvHeads + 2*size
@@ -60,9 +63,19 @@ func (r *rig) cache(g geometry, blocks int) KVLayout {
 		l.BlockStride = l.TokenStride*g.blockTokens + 10*size
 	}
 	bytes := blocks * l.BlockStride
-	if g.kv == KVF32 {
+	switch g.kv {
+	case KVF32:
 		l.Base = r.floats(bytes / 4)
-	} else {
+	case KVI8:
+		l.Base = r.alloc(bytes)
+		for i := range l.Base.bytes() {
+			l.Base.bytes()[i] = 0x5a // between the rows
+		}
+		c := refCache(&l, g.headDim)
+		for i := range blocks * g.blockTokens * g.kvHeads {
+			c.Store(r.floats(g.headDim).float32s(), r.floats(g.headDim).float32s(), i/g.kvHeads, i%g.kvHeads)
+		}
+	default:
 		b := r.alloc(bytes + 2)
 		l.Base = b.Slice(2, bytes) // not aligned to more than an element
 		for i := range bytes / 2 {
@@ -151,18 +164,14 @@ func wantRotate(p *QKNormRopeWriteParams, c *ref.Cache, row []float32, position,
 // requireCache demands that two caches hold nearly the same, and exactly the same between the tokens.
 func requireCache(t *testing.T, got, want *KVLayout, blocks int, g geometry) {
 	t.Helper()
-	row, heads := g.headDim*g.kv.Bytes(), got.headStride(g.headDim)
+	row, heads := g.kv.RowBytes(g.headDim), got.headStride(g.headDim)
 	a, b := slices.Clone(got.Base.bytes()), slices.Clone(want.Base.bytes())
 	for block := range blocks {
 		for tok := range g.blockTokens {
 			for i := range 2 * g.kvHeads {
 				at := block*got.BlockStride + tok*got.TokenStride + i/2*heads + i%2*got.VOffset
 				x, y := numbers(g.kv, a[at:][:row]), numbers(g.kv, b[at:][:row])
-				if g.kv == KVF32 {
-					requireClose(t, "rotate", x, y)
-				} else {
-					requireClose(t, "bfloat16", x, y)
-				}
+				requireClose(t, storing[g.kv], x, y)
 				clear(a[at:][:row])
 				clear(b[at:][:row])
 			}
@@ -171,13 +180,20 @@ func requireCache(t *testing.T, got, want *KVLayout, blocks int, g geometry) {
 	require.Equal(t, b, a, "bytes between the tokens")
 }
 
-// numbers reads elements of a cache.
+// storing is the tolerance for what was stored.
+var storing = map[KVType]string{KVBF16: "bfloat16", KVF32: "rotate", KVI8: "int8"}
+
+// numbers reads a head's elements in a cache.
 func numbers(kv KVType, b []byte) []float32 {
-	out := make([]float32, len(b)/kv.Bytes())
+	n := (len(b) - kvTypes[kv].extra) / kvTypes[kv].bytes
+	out := make([]float32, n)
 	for i := range out {
-		if kv == KVF32 {
+		switch kv {
+		case KVF32:
 			out[i] = ref.F32(b, i)
-		} else {
+		case KVI8:
+			out[i] = float32(int8(b[i])) * ref.F32(b[n:], 0)
+		default:
 			out[i] = ref.BF16(b, i)
 		}
 	}
@@ -203,6 +219,45 @@ func TestStoredBF16(t *testing.T) {
 			ref.PutBF16(want, i, v)
 		}
 		require.Equal(t, want, got)
+	})
+}
+
+// TestStoredInt8 stores rows of values in every set: the bits of ref.Quantize.
+func TestStoredInt8(t *testing.T) {
+	const dim = 40
+	inf := float32(math.Inf(1))
+	rows := [][]float32{
+		{}, {1, -1, 0.5, 2.5}, {127, 0.5, 1.5, -2.5, 126.5}, {-3, 1e-30}, {1e-40, -1e-45}, {0x1p-100}, {0x1.02p-100, 0x1p-101},
+		{3.4e38, -1e38, 2e36}, {1, inf}, {-inf, 2}, {1, 2, float32(math.NaN()), 3}, nil, nil, nil,
+	}
+	eachSet(t, func(t *testing.T, set string) {
+		r := newRig(t, set, 1)
+		g := geometry{kvHeads: 1, group: 1, headDim: dim, blockTokens: 16, kv: KVI8}
+		for _, row := range rows {
+			p := &QKNormRopeWriteParams{
+				QKV: r.floats(3 * dim), Rope: r.ropeTable(1, dim, 1), KV: r.cache(g, 1), Positions: r.ints(0), Slots: r.ints(5),
+				Heads: 1, KVHeads: 1, HeadDim: dim, Rows: 1,
+			}
+			value := p.QKV.float32s()[2*dim:]
+			if row != nil {
+				clear(value)
+				copy(value, row)
+			}
+			want := make([]byte, dim+4)
+			ref.PutF32(want[dim:], 0, ref.Quantize(want, value))
+			r.do(func(o Ops) error { return o.QKNormRopeWrite(p) })
+			got := p.KV.Base.bytes()[5*p.KV.TokenStride+p.KV.VOffset:][:dim+4]
+			if math.IsNaN(float64(ref.F32(want[dim:], 0))) { // any NaN
+				require.True(t, math.IsNaN(float64(ref.F32(got[dim:], 0))), "scale of %v", value)
+				want, got = want[:dim], got[:dim]
+			}
+			require.Equal(t, want, got, "%v", value)
+			for i := range value { // within half a step
+				if scale := ref.F32(want[len(want)-4:], 0); len(want) > dim && scale > 0 {
+					require.InDelta(t, value[i], float32(int8(got[i]))*scale, float64(scale)*0.5001)
+				}
+			}
+		}
 	})
 }
 
@@ -321,6 +376,7 @@ func TestAttendUnseen(t *testing.T) {
 		for _, g := range []geometry{
 			{kvHeads: 2, group: 2, headDim: 64, blockTokens: 16},
 			{kvHeads: 1, group: 3, headDim: 40, blockTokens: 16, kv: KVF32},
+			{kvHeads: 1, group: 2, headDim: 32, blockTokens: 16, kv: KVI8},
 		} {
 			t.Run(g.String(), func(t *testing.T) {
 				r := newRig(t, set, 2)

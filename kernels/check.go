@@ -136,8 +136,7 @@ func (c *checker) kv(l *KVLayout, kvHeads, headDim int) (blocks int) {
 		c.failf("KV.Type is %d", l.Type)
 		return 0
 	}
-	size := l.Type.align()
-	row, heads := l.Type.HeadBytes(headDim), l.headStride(headDim)
+	row, heads, align := l.Type.RowBytes(headDim), l.headStride(headDim), l.Type.align()
 	token := (kvHeads-1)*heads + row // from the first byte of a token's keys to the last
 	apart := heads > l.TokenStride   // each head's tokens lie together
 	if apart {
@@ -156,8 +155,8 @@ func (c *checker) kv(l *KVLayout, kvHeads, headDim int) (blocks int) {
 		c.failf("KV.VOffset is %d bytes, a token's keys have %d", l.VOffset, token)
 	case apart && heads < (l.BlockTokens-1)*l.TokenStride+row:
 		c.failf("KV.HeadStride is %d bytes, a head's keys in a block have %d", heads, (l.BlockTokens-1)*l.TokenStride+row)
-	case l.BlockStride <= 0 || (l.BlockStride|l.TokenStride|heads|l.VOffset|int(uintptr(l.Base.addr)))%size != 0:
-		c.failf("KV strides are %d, %d, %d and %d bytes, want multiples of %d", l.BlockStride, l.TokenStride, heads, l.VOffset, size)
+	case l.BlockStride <= 0 || (l.BlockStride|l.TokenStride|heads|l.VOffset|int(uintptr(l.Base.addr)))%align != 0:
+		c.failf("KV strides are %d, %d, %d and %d bytes for alignment to %d", l.BlockStride, l.TokenStride, heads, l.VOffset, align)
 	}
 	if c.err != nil {
 		return 0

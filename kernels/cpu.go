@@ -29,13 +29,12 @@ type cpuArgs struct {
 	rotate rotateArgs
 	attend attendArgs
 	sample sampleArgs
-	filter filterArgs
+	filter filterWork
 	int8   int8Args
 }
 
 // newCPU starts the pool.
-func newCPU(set kernelSet, threads int) (*cpu, error) {
-	m := &memory{}
+func newCPU(set kernelSet, threads int, m *memory) (*cpu, error) {
 	b, err := m.alloc(sizeOf[cpuArgs]())
 	if err != nil {
 		return nil, err

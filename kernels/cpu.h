@@ -51,9 +51,11 @@ struct int8_args {
   int64_t part_count, rows, cols, x_stride, y_cols, chunk_rows, block_groups, blocks, block, group_bytes, add;
 };
 
+enum { kv_bf16, kv_f32, kv_i8 };  // kind
+
 struct kv_args {
   char *base;
-  int64_t bytes, block_stride, v_offset, token_stride, head_stride, block_tokens, float32s;
+  int64_t bytes, block_stride, v_offset, token_stride, head_stride, block_tokens, kind;
 };
 
 struct rotate_args {
@@ -67,11 +69,16 @@ struct rotate_args {
   float eps, pad;
 };
 
-// attend_room is the memory that a thread has for itself, in bytes.
-enum { attend_room = 512 << 10 };
+// attend_room is the memory that a thread has for itself, in bytes; stretch_tokens is how many tokens are summed apart.
+enum { attend_room = 512 << 10, stretch_tokens = 512 };
 
 struct attend_tile {
-  int32_t row, rows, segment, segments;
+  int32_t row, rows, segment, segments, stretch, partial;
+};
+
+// partial is what a query has summed: weighted values, weights, and the score that they are relative to.
+struct partial {
+  float acc[256], total[16], top, pad[15];
 };
 
 struct attend_segment {
@@ -89,7 +96,8 @@ struct attend_args {
   const int32_t *blocks;
   struct kv_args kv;
   char *rooms;
-  int64_t taken;
+  struct partial *partials;
+  int64_t taken, merge;
   int64_t rope_len, block_count, q_stride, heads, kv_heads, head_dim;
   float scale, pad;
 };
@@ -119,11 +127,37 @@ struct sample_args {
   int64_t vocab, chunks, chunk_len;
 };
 
+struct candidate {
+  double score;
+  uint64_t weight;
+  int32_t id, pad;
+};
+
+#define FILTER_BLOCK 256  // a multiple of every set's SPAN
+
+struct filter_row {
+  const float *logits;
+  float *peaks;
+  uint64_t *sums;
+  double *moments;
+  struct candidate *room;
+  int64_t *counts;
+  double largest, temperature;
+  float mark, pad;
+};
+
+struct filter_args {
+  struct queue queue;
+  const char *rows;
+  int64_t row_bytes, vocab, chunks, chunk_len;
+};
+
 typedef void kernel(void *args);
 
 // The kernels of one set.
 struct kernel_set {
-  kernel *norm, *gate, *matmul, *rotate, *attend, *maxima, *sums, *int8_norm, *int8_gate, *int8_matmul;
+  kernel *norm, *gate, *matmul, *rotate, *attend, *maxima, *sums, *peaks, *weigh, *gather, *int8_norm, *int8_gate,
+      *int8_matmul;
 };
 
 extern const struct kernel_set quire_avx512bf16, quire_avx512, quire_avx2, quire_portable;

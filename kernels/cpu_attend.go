@@ -18,7 +18,7 @@ func (c *cpu) QKNormRopeWrite(p *QKNormRopeWriteParams) error {
 
 // argsOf is a layout as the kernels read it.
 func argsOf(l *KVLayout, headDim int) kvArgs {
-	a := kvArgs{
+	return kvArgs{
 		base:        l.Base.addr,
 		bytes:       int64(l.Base.size),
 		blockStride: int64(l.BlockStride),
@@ -26,11 +26,8 @@ func argsOf(l *KVLayout, headDim int) kvArgs {
 		tokenStride: int64(l.TokenStride),
 		headStride:  int64(l.headStride(headDim)),
 		blockTokens: int64(l.BlockTokens),
+		kind:        int64(l.Type),
 	}
-	if l.Type == KVF32 {
-		a.float32s = 1
-	}
-	return a
 }
 
 func (c *cpu) Attend(p *AttendParams) error {
@@ -54,7 +51,68 @@ func (c *cpu) Attend(p *AttendParams) error {
 	a.ropeLen, a.blockCount = int64(p.Rope.size/4), int64(p.Work.BlockCount)
 	a.qStride, a.heads, a.kvHeads, a.headDim = int64(p.QStride), int64(p.Heads), int64(p.KVHeads), int64(p.HeadDim)
 	a.scale = p.Scale
+	a.partials, a.merge = nil, 0
+	if c.splits(p, tileCount) {
+		return c.attendStretches(p, unsafe.Slice((*attendTile)(tiles), tileCount))
+	}
 	c.pool.run(c.set.attend, &a.queue, tileCount*p.KVHeads, 1)
+	return nil
+}
+
+// splits says whether there are too few walks for the threads. Only walks whose positions rise can be cut by position.
+func (c *cpu) splits(p *AttendParams, tiles int) bool {
+	if !c.set.stretches || c.pool.workers == 0 || tiles*p.KVHeads >= 4*(c.pool.workers+1) || p.Heads/p.KVHeads > attendRows(1) {
+		return false
+	}
+	segments := p.Work.segments()
+	for _, item := range p.Work.items() {
+		end := int32(0)
+		for _, s := range segments[item.Segment:][:item.Segments] {
+			if s.Pos < end {
+				return false
+			}
+			end = s.Pos + s.Len
+		}
+	}
+	return true
+}
+
+// maxPartials is the memory that partials may take, in bytes. More of them than that keep every thread busy anyway.
+const maxPartials = 8 << 20
+
+// attendStretches walks each stretch of the tiles' pasts as a unit of its own, then merges them.
+func (c *cpu) attendStretches(p *AttendParams, tiles []attendTile) error {
+	a := &c.args.attend
+	positions := p.Positions.int32s()
+	count, partials := 0, 0
+	for i := range tiles {
+		t := &tiles[i]
+		t.stretch, t.partial = 0, int32(partials)
+		for _, pos := range positions[t.row:][:t.rows] {
+			t.stretch = max(t.stretch, pos/stretchTokens)
+		}
+		count += int(t.stretch) + 1
+		partials += (int(t.stretch) + 1) * int(t.rows) * p.Heads
+	}
+	if count == len(tiles) || partials*attendPartial > maxPartials {
+		c.pool.run(c.set.attend, &a.queue, len(tiles)*p.KVHeads, 1)
+		return nil
+	}
+	addr, err := c.hidden.get(c.memory, partials*attendPartial+count*sizeOf[attendTile]())
+	if err != nil {
+		return err
+	}
+	walks := unsafe.Slice((*attendTile)(unsafe.Add(addr, partials*attendPartial)), count)[:0]
+	for _, t := range tiles {
+		for ; t.stretch >= 0; t.stretch-- {
+			walks = append(walks, t)
+		}
+	}
+	merged := a.tiles
+	a.partials, a.tiles = addr, unsafe.Pointer(&walks[0])
+	c.pool.run(c.set.attend, &a.queue, count*p.KVHeads, 1)
+	a.tiles, a.taken, a.merge = merged, 0, 1
+	c.pool.run(c.set.attend, &a.queue, len(tiles)*p.KVHeads, 1)
 	return nil
 }
 

@@ -6,6 +6,9 @@
 // much of the past is a shared segment does not change a row's tiles, so it does not change its bits.
 // https://arxiv.org/abs/1805.02867
 //
+// Stretches of stretch_tokens, from multiples of it on, are summed apart and merged in order. Where there are too few units
+// for the threads, a unit is one stretch, and a second round merges: the same sums, so the same bits.
+//
 //   q   [rows, q_stride]            kv   token: kv_heads · head_dim keys, and v_offset bytes on the values
 //   out [rows, heads · head_dim]
 //
@@ -62,8 +65,7 @@ enum { vector_elements = LANES * word_elements };
 // walk is the state of one pass of a unit. Its matrices have rows of stride elements or key_tile words.
 struct walk {
   float score[max_queries][key_tile];
-  float total[max_queries][LANES];  // of the weights, by lanes
-  float acc[max_queries * max_head_dim];
+  struct partial now[max_queries], all[max_queries];  // of this stretch, and of those before it
   element q[max_queries * max_head_dim];  // its words in order of parts
   char pattern[few_queries * max_head_dim / word_elements * 16];  // [query][vector of words][4] vectors; see score_few
   char key[max_head_dim / word_elements * key_tile * 4];    // [word of a head][key]
@@ -71,10 +73,13 @@ struct walk {
 #ifdef DOTS
   element weight[max_queries][key_tile];
 #endif
-  float top[max_queries];     // largest score so far
   int64_t last[max_queries];  // position of the row
+  float key_scale[key_tile], value_scale[key_tile];  // of int8
+  int64_t scaled;                                    // 1: there are
   int64_t queries, dim, stride;  // stride is dim rounded up to whole vectors; what lies between is zero
 };
+
+enum { partial_floats = sizeof(struct partial) / sizeof(float) };
 
 _Static_assert(sizeof(struct walk) <= attend_room, "a thread's room holds a walk");
 
@@ -87,16 +92,20 @@ INLINE const element *weights(const struct walk *w, int64_t k) {
 #endif
 }
 
-// fetch is the next elements of a key or value, as many as a vector of words takes, with zeros where fewer are left.
-INLINE words fetch(const char *at, int64_t left, const int float32s) {
+// kind_bytes is the size of an element.
+INLINE int kind_bytes(const int kind) { return kind == kv_f32 ? 4 : kind == kv_i8 ? 1 : 2; }
+
+// fetch is the next elements of a key or value, as many as a vector of words takes, with zeros where fewer are left. int8
+// become numbers as they are: the scale comes in with the scores and the weights.
+INLINE words fetch(const char *at, int64_t left, const int kind) {
+  char part[4 * vector_elements] = {0};
+  if (left < vector_elements) at = memcpy(part, at, left * kind_bytes(kind));
 #ifdef DOTS
-  if (float32s) return narrowed(load_at((const float *)at, 0, left), load_at((const float *)at, LANES, left));
-  if (left >= vector_elements) return pairs(at);
-  char part[2 * vector_elements] = {0};
-  memcpy(part, at, 2 * left);
-  return pairs(part);
+  if (kind == kv_f32) return narrowed(load((const float *)at), load((const float *)at + LANES));
+  if (kind == kv_i8) return narrowed(from_int8(at), from_int8(at + LANES));
+  return pairs(at);
 #else
-  return float32s ? load_at((const float *)at, 0, left) : widen_at(at, 0, left);
+  return kind == kv_f32 ? load((const float *)at) : kind == kv_i8 ? from_int8(at) : widen(at);
 #endif
 }
 
@@ -122,7 +131,7 @@ static void turn_queries(const struct attend_args *a, struct walk *w, const floa
     char *out = (char *)(w->q + k * w->stride), *pattern = w->pattern + k * w->stride / word_elements * 16;
     for (int64_t i = 0, n = w->stride / vector_elements; i < n; i++) {
       char part[4 * LANES];
-      store_words(part, fetch((const char *)(q + i * vector_elements), vector_elements, 1));
+      store_words(part, fetch((const char *)(q + i * vector_elements), vector_elements, kv_f32));
       for (int64_t b = 0; b < PARTS; b++) {
         memcpy(out + (b * n + i) * 16, part + b * 16, 16);
         if (w->queries > few_queries) continue;
@@ -239,13 +248,13 @@ INLINE int64_t soon(int64_t j) { return (j + 16) % key_tile; }
 
 // pack_keys transposes a tile's keys, and asks for those of the next one.
 INLINE void pack_keys(struct walk *w, const char *const *rows, const char *const *next, int64_t count,
-                      const int float32s, const int whole) {
-  const int bytes = float32s ? 4 : 2;
+                      const int kind, const int whole) {
+  const int bytes = kind_bytes(kind);
   for (int64_t j = 0; j < count; j += LANES) {
     for (int64_t i = 0; i < w->dim; i += vector_elements) {
       words v[LANES];
       UNROLL for (int t = 0; t < LANES; t++) {
-        v[t] = fetch(rows[j + t] + i * bytes, whole ? vector_elements : w->dim - i, float32s);
+        v[t] = fetch(rows[j + t] + i * bytes, whole ? vector_elements : w->dim - i, kind);
         want(next[j + t] + i * bytes, 1);
       }
       transpose_words(v);
@@ -259,16 +268,16 @@ INLINE void pack_keys(struct walk *w, const char *const *rows, const char *const
 
 // pack_values does so with values: as float32, or in pairs of tokens.
 INLINE void pack_values(struct walk *w, const char *const *rows, const char *const *next, int64_t v_offset, int64_t count,
-                        const int float32s, const int whole) {
-  const int bytes = float32s ? 4 : 2;
+                        const int kind, const int whole) {
+  const int bytes = kind_bytes(kind);
   for (int64_t j = 0; j < count; j += word_elements) {
     char *out = w->value + j / word_elements * w->stride * 4;
     for (int64_t i = 0; i < w->dim; i += vector_elements) {
       int64_t at = v_offset + i * bytes, left = whole ? vector_elements : w->dim - i;
-      words v[2] = {fetch(rows[j] + at, left, float32s)};
+      words v[2] = {fetch(rows[j] + at, left, kind)};
       want(next[j] + at, 1);
 #ifdef DOTS
-      v[1] = fetch(rows[j + 1] + at, left, float32s);
+      v[1] = fetch(rows[j + 1] + at, left, kind);
       want(next[j + 1] + at, 1);
       mesh(v[0], v[1], &v[0], &v[1]);
 #endif
@@ -281,33 +290,46 @@ INLINE void pack_values(struct walk *w, const char *const *rows, const char *con
 // shrinks.
 INLINE void soften(struct walk *w, int64_t k, int64_t n) {
   float *s = w->score[k];
+  if (w->scaled) {
+    for (int64_t j = 0; j < n; j += LANES) store(s + j, load(s + j) * load(w->key_scale + j));
+  }
   int64_t end = (n + vector_elements - 1) / vector_elements * vector_elements;
   for (int64_t j = n; j < end; j++) s[j] = -__builtin_inff();
   vf most = load(s);
   for (int64_t j = LANES; j < end; j += LANES) most = above(most, load(s + j));
   float top = highest(most);
-  vf total = load(w->total[k]);
-  if (top > w->top[k]) {
-    vf shrink = weigh(splat(w->top[k]) - splat(top));
-    float *acc = w->acc + k * w->stride;
-    for (int64_t i = 0; i < w->stride; i += LANES) store(acc + i, load(acc + i) * shrink);
+  struct partial *p = &w->now[k];
+  vf total = load(p->total);
+  if (top > p->top) {
+    vf shrink = weigh(splat(p->top) - splat(top));
+    for (int64_t i = 0; i < w->stride; i += LANES) store(p->acc + i, load(p->acc + i) * shrink);
     total = total * shrink;
-    w->top[k] = top;
+    p->top = top;
   }
-  vf base = splat(w->top[k]);
+  vf base = splat(p->top);
 #ifdef DOTS
   const uint16_t ones[2] = {0x3f80, 0x3f80};
   for (int64_t j = 0; j < end; j += 2 * LANES) {
-    vh p = narrowed(weigh(load(s + j) - base), weigh(load(s + j + LANES) - base));
-    store_words((char *)(w->weight[k] + j), p);
-    total = dot(p, spread((const char *)ones), total);
+    vf a = weigh(load(s + j) - base), b = weigh(load(s + j + LANES) - base);
+    vh weights = narrowed(a, b);
+    if (w->scaled) {
+      total = total + (a + b);
+      weights = narrowed(a * load(w->value_scale + j), b * load(w->value_scale + j + LANES));
+    } else {
+      total = dot(weights, spread((const char *)ones), total);
+    }
+    store_words((char *)(w->weight[k] + j), weights);
   }
+  for (int64_t j = n; w->scaled && j < end; j++) w->weight[k][j] = 0;  // the scale of what is not seen may be NaN
 #else
   for (int64_t j = 0; j < end; j += LANES) store(s + j, weigh(load(s + j) - base));
   for (int64_t j = n; j < end; j++) s[j] = 0;
   for (int64_t j = 0; j < end; j += LANES) total = total + load(s + j);
+  if (w->scaled) {
+    for (int64_t j = 0; j < n; j += LANES) store(s + j, load(s + j) * load(w->value_scale + j));
+  }
 #endif
-  store(w->total[k], total);
+  store(p->total, total);
 }
 
 // seen is how many of a tile's tokens, the first at pos, query k sees.
@@ -332,7 +354,7 @@ static void attend_keys(struct walk *w, int64_t pos, int64_t count) {
     // Queries that see the same tokens add them together. At the tile that holds their own rows they do not.
     int64_t n = seen(w, k, pos, count);
     for (same = 1; same < ATTEND_QUERIES && k + same < w->queries && seen(w, k + same, pos, count) == n;) same++;
-    run_block(1, w->acc + k * w->stride, w->stride, weights(w, k), key_tile, w->value, w->stride / LANES,
+    run_block(1, w->now[k].acc, partial_floats, weights(w, k), key_tile, w->value, w->stride / LANES,
               n / word_elements, n % word_elements, same, w->stride / LANES);
   }
 }
@@ -340,8 +362,8 @@ static void attend_keys(struct walk *w, int64_t pos, int64_t count) {
 // score_few sets the scores of nq queries of one row with a tile's keys, which are read where they lie. Turning fours of
 // words of four keys leaves a part of one key in each lane, and fold adds a key's parts.
 INLINE void score_few(struct walk *w, const char *const *rows, const char *const *next, int64_t v_offset, int64_t count,
-                      const int float32s, const int nq) {
-  const int bytes = float32s ? 4 : 2;
+                      const int kind, const int nq) {
+  const int bytes = kind_bytes(kind), ahead = bytes == 1 ? 2 : bytes;  // the scales, too
   const int64_t dim = w->dim;
   for (int64_t j = 0; j < count; j += LANES) {
     vf acc[few_queries][PARTS];
@@ -352,10 +374,10 @@ INLINE void score_few(struct walk *w, const char *const *rows, const char *const
       UNROLL for (int g = 0; g < PARTS; g++) {
         words v[4];
         UNROLL for (int t = 0; t < 4; t++) {
-          v[t] = keep_words(fetch(rows[j + 4 * g + t] + i * bytes, vector_elements, float32s));
-          want(next[j + 4 * g + t] + i * bytes, 1);
-          want(next[j + 4 * g + t] + v_offset + i * bytes, 1);
-          want(rows[soon(j + 4 * g + t)] + i * bytes, 1);
+          v[t] = keep_words(fetch(rows[j + 4 * g + t] + i * bytes, vector_elements, kind));
+          want(next[j + 4 * g + t] + i * ahead, 1);
+          want(next[j + 4 * g + t] + v_offset + i * ahead, 1);
+          want(rows[soon(j + 4 * g + t)] + i * ahead, 1);
         }
         turn_four_words(v);
         UNROLL for (int t = 0; t < 4; t++) {
@@ -373,12 +395,12 @@ INLINE void score_few(struct walk *w, const char *const *rows, const char *const
 // add_value adds one word of weights, of queries key_tile weights apart, with nv vectors of values at a and, where the
 // word is a pair that both count, at b.
 INLINE void add_value(vf acc[few_queries][FEW_COLUMNS], const element *weight, const char *a, const char *b, const int both,
-                      const int float32s, const int nq, const int nv) {
+                      const int kind, const int nq, const int nv) {
   UNROLL for (int t = 0; t < nv; t += word_elements) {
-    const int at = t * LANES * (float32s ? 4 : 2);
-    words v[2] = {keep_words(fetch(a + at, vector_elements, float32s))};
+    const int at = t * LANES * kind_bytes(kind);
+    words v[2] = {keep_words(fetch(a + at, vector_elements, kind))};
 #ifdef DOTS
-    v[1] = both ? keep_words(fetch(b + at, vector_elements, float32s)) : (words)zero();
+    v[1] = both ? keep_words(fetch(b + at, vector_elements, kind)) : (words)zero();
     mesh(v[0], v[1], &v[0], &v[1]);
 #endif
     UNROLL for (int m = 0; m < nq; m++) {
@@ -390,60 +412,56 @@ INLINE void add_value(vf acc[few_queries][FEW_COLUMNS], const element *weight, c
 
 // add_few adds the first n values of a tile to nv vectors, from element i on, of nq queries.
 INLINE void add_few(struct walk *w, const char *const *rows, const char *const *next, int64_t v_offset, int64_t n, int64_t i,
-                    const int float32s, const int nq, const int nv) {
+                    const int kind, const int nq, const int nv) {
   vf acc[few_queries][FEW_COLUMNS];
   UNROLL for (int m = 0; m < nq; m++) {
-    UNROLL for (int t = 0; t < nv; t++) acc[m][t] = load(w->acc + m * w->stride + i + t * LANES);
+    UNROLL for (int t = 0; t < nv; t++) acc[m][t] = load(w->now[m].acc + i + t * LANES);
   }
-  const int64_t at = v_offset + i * (float32s ? 4 : 2);
+  const int64_t at = v_offset + i * kind_bytes(kind);
   const element *weight = weights(w, 0);
   int64_t j = 0;
   for (; j + word_elements <= n; j += word_elements) {
     UNROLL for (int o = 0; o < word_elements; o++) {
-      want(next[j + o] + at, nv * LANES * (float32s ? 4 : 2));
-      want(rows[soon(j + o)] + at, nv * LANES * (float32s ? 4 : 2));
+      want(next[j + o] + at, nv * LANES * kind_bytes(kind));
+      want(rows[soon(j + o)] + at, nv * LANES * kind_bytes(kind));
     }
-    add_value(acc, weight + j, rows[j] + at, rows[j + word_elements - 1] + at, 1, float32s, nq, nv);
+    add_value(acc, weight + j, rows[j] + at, rows[j + word_elements - 1] + at, 1, kind, nq, nv);
   }
-  if (j < n) add_value(acc, weight + j, rows[j] + at, 0, 0, float32s, nq, nv);
+  if (j < n) add_value(acc, weight + j, rows[j] + at, 0, 0, kind, nq, nv);
   UNROLL for (int m = 0; m < nq; m++) {
-    UNROLL for (int t = 0; t < nv; t++) store(w->acc + m * w->stride + i + t * LANES, acc[m][t]);
+    UNROLL for (int t = 0; t < nv; t++) store(w->now[m].acc + i + t * LANES, acc[m][t]);
   }
 }
 
 // attend_few takes a tile into the nq queries of one row, without packing: decoding has little use for a key twice.
 INLINE void attend_few(struct walk *w, const char *const *rows, const char *const *next, int64_t v_offset, int64_t count,
-                       const int float32s, const int nq) {
-  score_few(w, rows, next, v_offset, count, float32s, nq);
+                       const int kind, const int nq) {
+  score_few(w, rows, next, v_offset, count, kind, nq);
   UNROLL for (int m = 0; m < nq; m++) soften(w, m, count);
   int64_t i = 0;
   for (; i + FEW_COLUMNS * LANES <= w->stride; i += FEW_COLUMNS * LANES) {
-    add_few(w, rows, next, v_offset, count, i, float32s, nq, FEW_COLUMNS);
+    add_few(w, rows, next, v_offset, count, i, kind, nq, FEW_COLUMNS);
   }
-  for (; i < w->stride; i += vector_elements) add_few(w, rows, next, v_offset, count, i, float32s, nq, word_elements);
+  for (; i < w->stride; i += vector_elements) add_few(w, rows, next, v_offset, count, i, kind, nq, word_elements);
 }
 
 typedef void few_function(struct walk *, const char *const *, const char *const *, int64_t, int64_t);
 
-#define FEW(nq, type, float32s)                                                                           \
-  static void attend_##type##_##nq(struct walk *w, const char *const *rows, const char *const *next,      \
-                                   int64_t v_offset, int64_t count) {                                     \
-    attend_few(w, rows, next, v_offset, count, float32s, nq);                                             \
+#define FEW(kind, nq)                                                                                      \
+  static void attend_##kind##_##nq(struct walk *w, const char *const *rows, const char *const *next,       \
+                                   int64_t v_offset, int64_t count) {                                      \
+    attend_few(w, rows, next, v_offset, count, kind, nq);                                                  \
   }
+#define FEWS(kind) FEW(kind, 1) FEW(kind, 2) FEW(kind, 3) FEW(kind, 4)
+#define FEW_NAMES(kind) \
+  { 0, attend_##kind##_1, attend_##kind##_2, attend_##kind##_3, attend_##kind##_4 }
 
-FEW(1, bf16, 0)
-FEW(2, bf16, 0)
-FEW(3, bf16, 0)
-FEW(4, bf16, 0)
-FEW(1, f32, 1)
-FEW(2, f32, 1)
-FEW(3, f32, 1)
-FEW(4, f32, 1)
+FEWS(kv_bf16)
+FEWS(kv_f32)
+FEWS(kv_i8)
 
-// few[n] is attend_few for n queries, of bfloat16 and of float32.
-static few_function *const few[few_queries + 1][2] = {
-    {0}, {attend_bf16_1, attend_f32_1}, {attend_bf16_2, attend_f32_2}, {attend_bf16_3, attend_f32_3}, {attend_bf16_4, attend_f32_4},
-};
+// few[kind][n] is attend_few for n queries.
+static few_function *const few[][few_queries + 1] = {FEW_NAMES(kv_bf16), FEW_NAMES(kv_f32), FEW_NAMES(kv_i8)};
 
 // tile is where the tokens of one tile of keys lie.
 struct tile {
@@ -451,10 +469,10 @@ struct tile {
   int64_t pos, count, delta;
 };
 
-// cursor is how far a walk has come.
+// cursor is how far a walk has come, among the tokens at positions from first on and before last.
 struct cursor {
   int64_t segment, end, token;  // token of the segment
-  int64_t visible;              // tokens from this position on are seen by nobody
+  int64_t first, last;
 };
 
 // next_tile lists the tile at the cursor and moves it on. A tile ends where the positions or their turns do not go on.
@@ -462,7 +480,8 @@ static void next_tile(const struct attend_args *a, struct cursor *c, struct tile
   t->count = 0;
   for (; c->segment < c->end; c->segment++, c->token = 0) {
     const struct attend_segment *s = a->segments + c->segment;
-    int64_t len = min64(s->len, c->visible - s->pos), delta = (int64_t)s->pos - s->stored;
+    int64_t len = min64(s->len, c->last - s->pos), delta = (int64_t)s->pos - s->stored;
+    c->token = max64(c->token, c->first - s->pos);
     if (c->token >= len) continue;
     if (t->count == 0) {
       t->pos = s->pos + c->token;
@@ -489,24 +508,66 @@ static void next_tile(const struct attend_args *a, struct cursor *c, struct tile
 // pack makes a tile's keys and values ready.
 static void pack(const struct attend_args *a, struct walk *w, const struct tile *t, const struct tile *next) {
   const char *const *ahead = next->count ? next->rows : t->rows;
-  if (a->kv.float32s) {
-    pack_keys(w, t->rows, ahead, t->count, 1, 0);
-    pack_values(w, t->rows, ahead, a->kv.v_offset, t->count, 1, 0);
-  } else if (w->dim < w->stride) {
-    pack_keys(w, t->rows, ahead, t->count, 0, 0);
-    pack_values(w, t->rows, ahead, a->kv.v_offset, t->count, 0, 0);
-  } else {
-    pack_keys(w, t->rows, ahead, t->count, 0, 1);
-    pack_values(w, t->rows, ahead, a->kv.v_offset, t->count, 0, 1);
+  switch (a->kv.kind) {
+    case kv_f32:
+      pack_keys(w, t->rows, ahead, t->count, kv_f32, 0);
+      pack_values(w, t->rows, ahead, a->kv.v_offset, t->count, kv_f32, 0);
+      break;
+    case kv_i8:
+      pack_keys(w, t->rows, ahead, t->count, kv_i8, 0);
+      pack_values(w, t->rows, ahead, a->kv.v_offset, t->count, kv_i8, 0);
+      break;
+    default:
+      if (w->dim < w->stride) {
+        pack_keys(w, t->rows, ahead, t->count, kv_bf16, 0);
+        pack_values(w, t->rows, ahead, a->kv.v_offset, t->count, kv_bf16, 0);
+      } else {
+        pack_keys(w, t->rows, ahead, t->count, kv_bf16, 1);
+        pack_values(w, t->rows, ahead, a->kv.v_offset, t->count, kv_bf16, 1);
+      }
+  }
+}
+
+// read_scales lists the scales of a tile's keys and values. After its end weights are 0, and so are these.
+static void read_scales(const struct attend_args *a, struct walk *w, const struct tile *t) {
+  int64_t dim = w->dim, v_offset = a->kv.v_offset;
+  for (int64_t j = 0; j < t->count; j++) {
+    memcpy(w->key_scale + j, t->rows[j] + dim, sizeof(float));
+    memcpy(w->value_scale + j, t->rows[j] + v_offset + dim, sizeof(float));
+  }
+  for (int64_t j = t->count; j < key_tile; j++) w->key_scale[j] = w->value_scale[j] = 0;
+}
+
+// clear_partials begins n sums.
+static void clear_partials(struct partial *p, int64_t n) {
+  memset(p, 0, n * sizeof *p);
+  for (int64_t k = 0; k < n; k++) p[k].top = -__builtin_inff();
+}
+
+// merge_partials adds to n sums those of a later stretch. Sums over no tokens at all change nothing.
+static void merge_partials(struct partial *all, const struct partial *now, int64_t n, int64_t stride) {
+  for (; n > 0; n--, all++, now++) {
+    if (sum(load(now->total)) == 0) continue;
+    if (sum(load(all->total)) == 0) {
+      *all = *now;
+      continue;
+    }
+    float top = now->top > all->top ? now->top : all->top;
+    vf before = weigh(splat(all->top) - splat(top)), after = weigh(splat(now->top) - splat(top));
+    for (int64_t i = 0; i < stride; i += LANES) {
+      store(all->acc + i, madd(load(now->acc + i), after, load(all->acc + i) * before));
+    }
+    store(all->total, madd(load(now->total), after, load(all->total) * before));
+    all->top = top;
   }
 }
 
 // put_out writes a query's output.
-static void put_out(const struct walk *w, int64_t k, float *out) {
-  float row[max_head_dim];
-  const float *acc = w->acc + k * w->stride;
-  float total = sum(load(w->total[k]));
-  for (int64_t i = 0; i < w->stride; i += vector_elements) {
+static void put_out(const struct partial *p, int64_t dim, float *out) {
+  float row[max_head_dim + vector_elements];
+  const float *acc = p->acc;
+  float total = sum(load(p->total));
+  for (int64_t i = 0; i < dim; i += vector_elements) {
 #ifdef DOTS
     vf a, b;
     unmesh(load(acc + i), load(acc + i + LANES), &a, &b);
@@ -517,10 +578,23 @@ static void put_out(const struct walk *w, int64_t k, float *out) {
 #endif
   }
   if (total != 0) {
-    memcpy(out, row, w->dim * sizeof(float));
+    memcpy(out, row, dim * sizeof(float));
   } else {
-    memset(out, 0, w->dim * sizeof(float));
+    memset(out, 0, dim * sizeof(float));
   }
+}
+
+// output is where query k of a tile's rows puts what it has of one key-value head.
+INLINE float *output(const struct attend_args *a, const struct attend_tile *tile, int64_t kv_head, int64_t k) {
+  int64_t group = a->heads / a->kv_heads;
+  return a->out + ((tile->row + k / group) * a->heads + kv_head * group + k % group) * a->head_dim;
+}
+
+// partials_of is where a stretch of a tile puts its sums for one key-value head. A tile has them for its stretches in turn.
+INLINE struct partial *partials_of(const struct attend_args *a, const struct attend_tile *tile, int64_t stretch,
+                                   int64_t kv_head) {
+  int64_t group = a->heads / a->kv_heads;
+  return a->partials + tile->partial + (stretch * a->kv_heads + kv_head) * tile->rows * group;
 }
 
 // attend_queries computes the queries [first, first + count) of a tile's rows for one key-value head.
@@ -528,37 +602,59 @@ static void attend_queries(const struct attend_args *a, struct walk *w, const st
                            int64_t first, int64_t count) {
   int64_t group = a->heads / a->kv_heads, dim = a->head_dim;
   const float *queries[max_queries];
-  float *out[max_queries];
   w->queries = count;
+  w->scaled = a->kv.kind == kv_i8;
   w->dim = dim;
   w->stride = (dim + vector_elements - 1) / vector_elements * vector_elements;
-  memset(w->acc, 0, count * w->stride * sizeof(float));
-  memset(w->total, 0, count * sizeof w->total[0]);
+  clear_partials(w->now, count);
+  clear_partials(w->all, count);
   struct cursor c = {.segment = tile->segment, .end = tile->segment + tile->segments};
   for (int64_t k = 0; k < count; k++) {
     int64_t row = tile->row + (first + k) / group, h = kv_head * group + (first + k) % group;
     queries[k] = a->q + row * a->q_stride + h * dim;
-    out[k] = a->out + (row * a->heads + h) * dim;
     w->last[k] = a->positions[row];
-    w->top[k] = -__builtin_inff();
-    c.visible = max64(c.visible, w->last[k] + 1);
+    c.last = max64(c.last, w->last[k] + 1);
+  }
+  if (a->partials) {
+    c.first = tile->stretch * stretch_tokens;
+    c.last = min64(c.last, c.first + stretch_tokens);
   }
   struct tile tiles[2];
-  int64_t turned = INT64_MIN, head = kv_head * a->kv.head_stride;
+  int64_t turned = INT64_MIN, stretch = 0, head = kv_head * a->kv.head_stride;
   next_tile(a, &c, &tiles[0], head);
   for (int i = 0; tiles[i].count; i = !i) {
     struct tile *t = &tiles[i];
     next_tile(a, &c, &tiles[!i], head);
+    if (t->pos / stretch_tokens != stretch) {
+      merge_partials(w->all, w->now, count, w->stride);
+      clear_partials(w->now, count);
+      stretch = t->pos / stretch_tokens;
+    }
     if (t->delta != turned) turn_queries(a, w, queries, turned = t->delta);
+    if (w->scaled) read_scales(a, w, t);
     if (tile->rows == 1 && count <= few_queries && w->stride == dim) {
       const char *const *next = tiles[!i].count ? tiles[!i].rows : t->rows;
-      few[count][a->kv.float32s](w, t->rows, next, a->kv.v_offset, t->count);
+      few[a->kv.kind][count](w, t->rows, next, a->kv.v_offset, t->count);
     } else {
       pack(a, w, t, &tiles[!i]);
       attend_keys(w, t->pos, t->count);
     }
   }
-  for (int64_t k = 0; k < count; k++) put_out(w, k, out[k]);
+  if (a->partials) {
+    memcpy(partials_of(a, tile, tile->stretch, kv_head), w->now, count * sizeof w->now[0]);
+    return;
+  }
+  merge_partials(w->all, w->now, count, w->stride);
+  for (int64_t k = 0; k < count; k++) put_out(&w->all[k], dim, output(a, tile, kv_head, first + k));
+}
+
+// merge_tile merges a tile's stretches for one key-value head.
+static void merge_tile(const struct attend_args *a, const struct attend_tile *tile, int64_t kv_head) {
+  int64_t count = tile->rows * (a->heads / a->kv_heads);
+  int64_t stride = (a->head_dim + vector_elements - 1) / vector_elements * vector_elements;
+  struct partial *all = partials_of(a, tile, 0, kv_head);
+  for (int64_t s = 1; s <= tile->stretch; s++) merge_partials(all, partials_of(a, tile, s, kv_head), count, stride);
+  for (int64_t k = 0; k < count; k++) put_out(&all[k], a->head_dim, output(a, tile, kv_head, k));
 }
 
 static void attend_kernel(void *args) {
@@ -568,6 +664,10 @@ static void attend_kernel(void *args) {
     for (; u < hi; u++) {
       const struct attend_tile *tile = a->tiles + u / a->kv_heads;
       int64_t count = tile->rows * (a->heads / a->kv_heads);
+      if (a->merge) {
+        merge_tile(a, tile, u % a->kv_heads);
+        continue;
+      }
       for (int64_t k = 0; k < count; k += max_queries) {
         attend_queries(a, w, tile, u % a->kv_heads, k, min64(max_queries, count - k));
       }

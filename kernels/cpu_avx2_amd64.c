@@ -68,6 +68,8 @@ V vf widen(const char *p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(half, 16));
 }
 
+V vf from_int8(const char *p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p))); }
+
 V vf even(const char *p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256((const __m256i *)p), 16));
 }
@@ -108,6 +110,18 @@ V vf fold(vf v[PARTS]) {
   turn_parts(v, v + 1);
   return v[0] + v[1];
 }
+
+V int any_reaches(vf v, vf mark) { return _mm256_movemask_ps(_mm256_cmp_ps(v, mark, _CMP_GE_OQ)); }
+
+// Doubles.
+
+typedef __m256d vd;
+
+V vd doubles(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+V vd splat_double(double x) { return _mm256_set1_pd(x); }
+V vd larger(vd a, vd b) { return _mm256_max_pd(a, b); }
+V vd whole(vd v) { return _mm256_floor_pd(v); }
+V vd whole_int(vd v) { return whole(v); }
 
 #include "cpu_kernels.h"
 

@@ -61,6 +61,8 @@ V vf widen(const char *p) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(half, 16));
 }
 
+V vf from_int8(const char *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p))); }
+
 V vf even(const char *p) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16)); }
 
 V vf odd(const char *p) {
@@ -100,3 +102,15 @@ V vf fold(vf v[PARTS]) {
   turn_parts(v, v + 1, v + 2, v + 3);
   return v[0] + v[1] + v[2] + v[3];
 }
+
+V int any_reaches(vf v, vf mark) { return _mm512_cmp_ps_mask(v, mark, _CMP_GE_OQ) != 0; }
+
+// Doubles.
+
+typedef __m512d vd;
+
+V vd doubles(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+V vd splat_double(double x) { return _mm512_set1_pd(x); }
+V vd larger(vd a, vd b) { return _mm512_max_pd(a, b); }
+V vd whole(vd v) { return _mm512_roundscale_pd(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+V vd whole_int(vd v) { return whole(v); }

@@ -18,7 +18,7 @@ func openCPU(o Options) (backend, Info, error) {
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	c, err := newCPU(set, threads)
+	c, err := newCPU(set, threads, &memory{})
 	if err != nil {
 		return nil, Info{}, err
 	}

@@ -19,6 +19,9 @@ var goSet = kernelSet{
 	attend: goAttend,
 	maxima: goMaxima,
 	sums:   goSums,
+	peaks:  goPeaks,
+	weigh:  goWeigh,
+	gather: goGather,
 
 	int8Norm:   goInt8Norm,
 	int8Gate:   goInt8Gate,
@@ -106,7 +109,7 @@ func (kv *kvArgs) cache() ref.Cache {
 		TokenStride: int(kv.tokenStride),
 		HeadStride:  int(kv.headStride),
 		BlockTokens: int(kv.blockTokens),
-		Float32:     kv.float32s != 0,
+		Type:        ref.CacheType(kv.kind),
 	}
 }
 

@@ -11,9 +11,15 @@
 //   turn_fours(v)           of 4 × 4 lanes in each of the PARTS of four vectors, a part being four lanes
 //   fold(v)                 the sum of the parts of vector p, in order, as part p
 //   widen(p)                LANES bfloat16 at any address
+//   from_int8(p)            LANES int8 at any address
 //   even(p) odd(p)          the even or odd ones of 2·LANES bfloat16 at any address: cheaper than widen
 //   split(a, b, &e, &o)     the even and odd elements of the 2·LANES floats a, b
 //   keep(v)                 v, in a register: stops the compiler from loading it again at each use
+//   any_reaches(v, mark)    whether any lane of v is at least mark's
+//   vd                      LANES / 2 doubles; + − · / work on it
+//   doubles splat_double    floats at any address, one value to all lanes
+//   larger(a, b)            the larger
+//   whole(v) whole_int(v)   rounded down, for 0 ≤ v < 2^51 and 0 ≤ v < 2^31
 //   TILE_X TILE_W           rows of x and of W in matmul's register tile, at most
 //   TILE_BYTES              of x in a tile, at most
 //   WIDTH(nx)               rows of W that go with nx rows of x
@@ -440,6 +446,36 @@ INLINE void store_bf16(uint16_t *out, const float *x, int64_t n) {
   }
 }
 
+// store_i8 rounds to multiples of a scale, which follows them; see ref.Quantize. The bits are the same in all sets.
+INLINE void store_i8(char *out, const float *x, int64_t n) {
+  float largest = 0, nothing = 0, scale;  // x − x is not zero for NaN and infinity
+  for (int64_t i = 0; i < n; i++) {
+    float size = fabsf(x[i]);
+    largest = size > largest ? size : largest;
+    nothing += x[i] - x[i];
+  }
+  if (nothing != 0 || largest <= 0x1p-100f) {
+    memset(out, 0, n);
+    scale = nothing;
+  } else {
+    float inverse = 127.0f / largest;
+    for (int64_t i = 0; i < n; i++) ((signed char *)out)[i] = (signed char)rintf(x[i] * inverse);
+    scale = largest / 127.0f;
+  }
+  memcpy(out + n, &scale, sizeof scale);
+}
+
+// store_row writes a head's key or value.
+INLINE void store_row(char *out, const float *x, int64_t dim, int64_t kind) {
+  if (kind == kv_f32) {
+    memcpy(out, x, dim * sizeof(float));
+  } else if (kind == kv_i8) {
+    store_i8(out, x, dim);
+  } else {
+    store_bf16((uint16_t *)out, x, dim);
+  }
+}
+
 static void rotate_kernel(void *args) {
   struct rotate_args *a = args;
   const struct kv_args *kv = &a->kv;
@@ -454,13 +490,8 @@ static void rotate_kernel(void *args) {
       char *row = kv->base + a->slots[u] / kv->block_tokens * kv->block_stride +
                   a->slots[u] % kv->block_tokens * kv->token_stride;
       for (int64_t h = 0; h < a->kv_heads; h++, row += kv->head_stride) {
-        if (kv->float32s) {
-          memcpy(row, k + h * dim, dim * sizeof(float));
-          memcpy(row + kv->v_offset, v + h * dim, dim * sizeof(float));
-        } else {
-          store_bf16((uint16_t *)row, k + h * dim, dim);
-          store_bf16((uint16_t *)(row + kv->v_offset), v + h * dim, dim);
-        }
+        store_row(row, k + h * dim, dim, kv->kind);
+        store_row(row + kv->v_offset, v + h * dim, dim, kv->kind);
       }
     }
   }
@@ -524,8 +555,9 @@ static void sums_kernel(void *args) {
 }
 
 #include "cpu_attend.h"
+#include "cpu_filter.h"
 #include "cpu_int8.h"
 
-#define KERNEL_SET                                                                                          \
-  {norm_kernel,   gate_kernel, matmul_kernel,    rotate_kernel,    attend_kernel,\
-   maxima_kernel, sums_kernel, int8_norm_kernel, int8_gate_kernel, int8_matmul_kernel}
+#define KERNEL_SET                                                                                                   \
+  {norm_kernel, gate_kernel, matmul_kernel, rotate_kernel, attend_kernel, maxima_kernel, sums_kernel, peaks_kernel, \
+   weigh_kernel, gather_kernel, int8_norm_kernel, int8_gate_kernel, int8_matmul_kernel}

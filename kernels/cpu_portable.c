@@ -68,6 +68,11 @@ V void sum4(float *p, vf a, vf b, vf c, vf d) {
   p[3] = sum(d);
 }
 
+V vf from_int8(const char *p) {
+  const signed char *x = (const signed char *)p;
+  return (vf){x[0], x[1], x[2], x[3]};
+}
+
 V vf even(const char *p) {
   vu pairs;
   memcpy(&pairs, p, sizeof pairs);
@@ -98,6 +103,33 @@ V void turn_fours(vf v[4]) {
 
 V void transpose(vf v[LANES]) { turn_fours(v); }
 V vf fold(vf v[PARTS]) { return v[0]; }
+
+V int any_reaches(vf v, vf mark) {
+  vu mask = (vu)(v >= mark);
+  return (mask[0] | mask[1] | mask[2] | mask[3]) != 0;
+}
+
+// Doubles.
+
+typedef double vd __attribute__((vector_size(16)));
+typedef int64_t vl __attribute__((vector_size(16)));
+
+V vd doubles(const float *p) { return (vd){p[0], p[1]}; }
+V vd splat_double(double x) { return (vd){x, x}; }
+V vd larger(vd a, vd b) { return (vd){a[0] > b[0] ? a[0] : b[0], a[1] > b[1] ? a[1] : b[1]}; }
+V vd whole_int(vd v) { return (vd){(int32_t)v[0], (int32_t)v[1]}; }
+
+#if defined(__aarch64__)
+V vd whole(vd v) { return (vd)vrndmq_f64((float64x2_t)v); }
+#else
+// whole rounds to the nearest by adding and taking away 2^52, which leaves no bits for fractions; where that went up, it
+// goes one back.
+V vd whole(vd v) {
+  const vd big = splat_double(4503599627370496.0);
+  vd nearest = (v + big) - big;
+  return nearest - (vd)((vl)(nearest > v) & (vl)splat_double(1));
+}
+#endif
 
 #include "cpu_kernels.h"
 

@@ -21,15 +21,12 @@ func (c *cpu) Sample(p *SampleParams) error {
 	if err != nil {
 		return err
 	}
-	params, out := p.params(), unsafe.Slice((*SampleOut)(p.Out.addr), p.Rows)
+	params, out := unsafe.Slice((*SampleRow)(c.args.sample.params), p.Rows), p.out()
 	filtered := false
 	for r := range p.Rows {
-		logits, row := p.row(r), params[r]
-		if p.filtered(r) {
-			filtered = true
-			row.Temperature = 0 // the token is yet to come
-		}
-		out[r] = pick(logits, &row, rows[r], sums[r*chunks:][:chunks])
+		logits := p.row(r)
+		filtered = filtered || p.filtered(r)
+		out[r] = pick(logits, &params[r], rows[r], sums[r*chunks:][:chunks])
 		if n := p.TopN; n > 0 {
 			ref.Top(p.TopTokens.int32s()[r*n:][:n], p.TopLogits.float32s()[r*n:][:n], logits)
 		}
@@ -71,21 +68,28 @@ type rowMax struct {
 	finite int32 // 0 if any logit is NaN or infinite
 }
 
-// scan finds each row's maximum and each chunk's sums.
+// scan finds each row's maximum and each chunk's sums. Rows that are filtered are greedy here: their tokens are yet to come.
 func (c *cpu) scan(p *SampleParams, chunks int) ([]rowMax, []chunkSum, error) {
 	units := p.Rows * chunks
-	list, err := c.lists.get(c.memory, units*(sizeOf[chunkSum]()+sizeOf[chunkMax]())+p.Rows*(4+sizeOf[rowMax]()))
+	list, err := c.lists.get(c.memory, units*(sizeOf[chunkSum]()+sizeOf[chunkMax]())+p.Rows*(sizeOf[SampleRow]()+4+sizeOf[rowMax]()))
 	if err != nil {
 		return nil, nil, err
 	}
 	a := &c.args.sample
-	a.logits, a.params = p.Logits.addr, p.Params.addr
-	a.sums = list
-	a.maxima = unsafe.Add(a.sums, units*sizeOf[chunkSum]())
+	a.logits, a.sums = p.Logits.addr, list
+	a.params = unsafe.Add(a.sums, units*sizeOf[chunkSum]())
+	a.maxima = unsafe.Add(a.params, p.Rows*sizeOf[SampleRow]())
 	a.rowMax = unsafe.Add(a.maxima, units*sizeOf[chunkMax]())
 	rows := unsafe.Slice((*rowMax)(unsafe.Add(a.rowMax, 4*p.Rows)), p.Rows)
 	a.vocab, a.chunks, a.chunkLen = int64(p.Vocab), int64(chunks), sampleChunk
 
+	params := unsafe.Slice((*SampleRow)(a.params), p.Rows)
+	copy(params, p.params())
+	for r := range params {
+		if p.filtered(r) {
+			params[r].Temperature = 0
+		}
+	}
 	c.pool.run(c.set.maxima, &a.queue, units, grainOf(sampleChunk))
 	maxima, values := unsafe.Slice((*chunkMax)(a.maxima), units), unsafe.Slice((*float32)(a.rowMax), p.Rows)
 	for r := range rows {

@@ -27,12 +27,12 @@ func gpuGeometries() []geometry {
 		return all
 	}
 	for i := 1; i <= 32; i++ {
-		for kv := range KVType(3) {
+		for turn, kv := range []KVType{KVBF16, KVF32, KVFP8} {
 			all = append(all, geometry{
 				kvHeads:     1 + i%3,
-				group:       1 + (i+int(kv)*3)%8,
+				group:       1 + (i+turn*3)%8,
 				headDim:     8 * i,
-				blockTokens: 16 << ((i + int(kv)) % 3),
+				blockTokens: 16 << ((i + turn) % 3),
 				kv:          kv,
 			})
 		}
@@ -75,7 +75,7 @@ func toFloat8(x float32) byte {
 
 // encode is a head's numbers as a cache holds them, and writes the numbers back that it holds.
 func encode(kv KVType, numbers []float32) []byte {
-	b := make([]byte, kv.HeadBytes(len(numbers)))
+	b := make([]byte, kv.RowBytes(len(numbers)))
 	switch kv {
 	case KVBF16:
 		for i, x := range numbers {
@@ -126,7 +126,7 @@ func gpuLayout(g geometry) KVLayout {
 	if g.kv == KVFP8 {
 		pad = 4
 	}
-	token := g.kvHeads * g.kv.HeadBytes(g.headDim)
+	token := g.kvHeads * g.kv.RowBytes(g.headDim)
 	l := KVLayout{BlockTokens: g.blockTokens, Type: g.kv, VOffset: token + pad, TokenStride: 2*token + 3*pad}
 	l.BlockStride = l.TokenStride*g.blockTokens + pad
 	return l
@@ -134,7 +134,7 @@ func gpuLayout(g geometry) KVLayout {
 
 // headAt is where a head's key begins in a layout, or its value.
 func headAt(l *KVLayout, g geometry, slot, head int, value bool) int {
-	at := slot/l.BlockTokens*l.BlockStride + slot%l.BlockTokens*l.TokenStride + head*l.Type.HeadBytes(g.headDim)
+	at := slot/l.BlockTokens*l.BlockStride + slot%l.BlockTokens*l.TokenStride + head*l.Type.RowBytes(g.headDim)
 	if value {
 		at += l.VOffset
 	}
@@ -221,7 +221,7 @@ func TestCUDAQKNormRopeWrite(t *testing.T) {
 						} else {
 							requireNear(t, "rotate", got, want)
 						}
-						copy(before[at:], after[at:][:g.kv.HeadBytes(g.headDim)])
+						copy(before[at:], after[at:][:g.kv.RowBytes(g.headDim)])
 					}
 				}
 			}

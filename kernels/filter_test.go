@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -362,41 +361,4 @@ func TestFilterAllocates(t *testing.T) {
 			panic(err)
 		}
 	}))
-}
-
-// BenchmarkFilter is a row of Qwen3's vocabulary, spread as a model's logits are.
-func BenchmarkFilter(b *testing.B) {
-	for _, c := range []struct {
-		name   string
-		filter SampleFilter
-	}{
-		{"none", SampleFilter{}},
-		{"top-k=20,top-p=0.95", SampleFilter{TopK: 20, TopP: 0.95}},
-		{"top-p=0.95", SampleFilter{TopP: 0.95}},
-		{"min-p=0.05", SampleFilter{MinP: 0.05}},
-		{"typical-p=0.95", SampleFilter{TypicalP: 0.95}},
-		{"presence", SampleFilter{PresencePenalty: 1, Counts: 500}},
-	} {
-		b.Run(c.name, func(b *testing.B) {
-			r := newRig(b, "", 2)
-			r.rng = rand.New(rand.NewPCG(1, 1))
-			const vocab = 151936
-			logits := r.floats(vocab)
-			for i := range logits.float32s() {
-				logits.float32s()[i] *= 3
-			}
-			counts := make([]TokenCount, c.filter.Counts)
-			for i := range counts {
-				counts[i] = TokenCount{int32(300 * i), 1}
-			}
-			p := &SampleParams{
-				Logits: logits, Params: write(r, []SampleRow{{Temperature: 0.7, Want: -1}}), Out: r.alloc(sizeOf[SampleOut]()), Vocab: vocab, Rows: 1,
-				Filters: write(r, []SampleFilter{c.filter}), Counts: write(r, counts),
-			}
-			run := func(o Ops) error { return o.Sample(p) }
-			for b.Loop() {
-				r.do(run)
-			}
-		})
-	}
 }

@@ -10,8 +10,8 @@ func (c *checker) gpuKV(l *KVLayout, headDim int) {
 	if l.Type == KVFP8 {
 		align = 4
 	}
-	if c.err == nil && l.headStride(headDim) != l.Type.HeadBytes(headDim) {
-		c.failf("KV.HeadStride is %d bytes, want %d", l.headStride(headDim), l.Type.HeadBytes(headDim))
+	if c.err == nil && l.headStride(headDim) != l.Type.RowBytes(headDim) {
+		c.failf("KV.HeadStride is %d bytes, want %d", l.headStride(headDim), l.Type.RowBytes(headDim))
 	}
 	if c.err == nil && (l.BlockStride|l.TokenStride|l.VOffset|int(address(l.Base)))%align != 0 {
 		c.failf("KV strides are %d, %d and %d bytes, want multiples of %d", l.BlockStride, l.TokenStride, l.VOffset, align)
@@ -27,7 +27,7 @@ func cacheOf(l *KVLayout) cuda.KVCache {
 }
 
 // gpuKVTypes are the types as the kernels know them.
-var gpuKVTypes = [...]int32{KVBF16: cuda.KVBF16, KVF32: cuda.KVF32, KVFP8: cuda.KVFP8}
+var gpuKVTypes = [...]int32{KVBF16: cuda.KVBF16, KVF32: cuda.KVF32, KVI8: -1, KVFP8: cuda.KVFP8}
 
 func (g *gpu) QKNormRopeWrite(p *QKNormRopeWriteParams) error {
 	ck := g.check("QKNormRopeWrite")
@@ -91,7 +91,7 @@ func (g *gpu) Attend(p *AttendParams) error {
 	}
 	k := cuda.AttendParams{
 		Q: address(p.Q), Out: address(p.Out), Positions: address(p.Positions), Rope: address(p.Rope), KV: cacheOf(&p.KV),
-		HeadStride: int64(p.KV.Type.HeadBytes(p.HeadDim)), Segments: address(p.Work.Segments), Blocks: address(p.Work.Blocks),
+		HeadStride: int64(p.KV.Type.RowBytes(p.HeadDim)), Segments: address(p.Work.Segments), Blocks: address(p.Work.Blocks),
 		Items: address(p.Work.Items), QStride: int64(p.QStride), Heads: int32(p.Heads), KVHeads: int32(p.KVHeads),
 		HeadDim: int32(p.HeadDim), ItemsMost: int32(p.Work.ItemCount), Scale: p.Scale,
 	}

@@ -144,6 +144,7 @@ func (r *rig) otherInvariants() (all []invariant) {
 		{kvHeads: 3, group: 5, headDim: 40, blockTokens: 32, kv: KVF32},
 		{kvHeads: 1, group: 1, headDim: 128, blockTokens: 16, apart: true},
 		{kvHeads: 2, group: 4, headDim: 32, blockTokens: 16, kv: KVF32},
+		{kvHeads: 2, group: 2, headDim: 64, blockTokens: 16, kv: KVI8, apart: true},
 	} {
 		all = append(all, r.attendInvariant(g))
 	}
@@ -199,6 +200,65 @@ func (r *rig) attendInvariant(g geometry) invariant {
 		})
 		return rowsOf(out, hi-lo)
 	}}
+}
+
+// TestStretches walks a long past on one thread and, cut into stretches, on several: for one row and for three, alone and
+// together.
+func TestStretches(t *testing.T) {
+	eachSet(t, func(t *testing.T, set string) {
+		var rigs []*rig
+		for threads := 1; threads <= 4; threads++ {
+			rigs = append(rigs, newRig(t, set, threads))
+		}
+		r := rigs[0]
+		for _, g := range []geometry{
+			{kvHeads: 1, group: 2, headDim: 64, blockTokens: 16, apart: true},
+			{kvHeads: 2, group: 5, headDim: 40, blockTokens: 32, kv: KVF32},
+		} {
+			for _, segments := range [][]WorkSegment{
+				{{Len: 1600}},
+				{{Len: 530}, {Block: 100, Off: 3, Len: 1000, Pos: 530, Stored: 510}, {Block: 200, Len: 70, Pos: 1530, Stored: 1530}},
+				{{Len: 100}, {Block: 100, Len: 500, Pos: 1100, Stored: 1100}}, // a stretch of no tokens
+			} {
+				t.Run(fmt.Sprintf("%v/segments=%d", g, len(segments)), func(t *testing.T) {
+					const rows, tokens = 3, 1600
+					heads := g.kvHeads * g.group
+					ids := make([]int32, 300)
+					for i := range ids {
+						ids[i] = int32(r.rng.IntN(40))
+					}
+					q, kv, rope := r.floats(rows*heads*g.headDim), r.cache(g, 40), r.ropeTable(tokens, g.headDim, 1)
+					run := func(r *rig, lo, hi int) (*AttendParams, [][]byte) {
+						n := hi - lo
+						var places []int32
+						for i := lo; i < hi; i++ {
+							places = append(places, int32(tokens-rows+i))
+						}
+						p := &AttendParams{
+							Q: q.Slice(4*lo*heads*g.headDim, 4*n*heads*g.headDim), QStride: heads * g.headDim, Out: r.alloc(4 * n * heads * g.headDim),
+							Positions: r.ints(places...), Rope: rope, KV: kv, Scale: 0.1, Heads: heads, KVHeads: g.kvHeads, HeadDim: g.headDim, Rows: n,
+							Work: Work{
+								Items: write(r, []WorkItem{{Rows: int32(n), Segments: int32(len(segments))}}), ItemCount: 1,
+								Segments: write(r, segments), SegmentCount: len(segments), Blocks: r.ints(ids...), BlockCount: len(ids),
+							},
+						}
+						r.do(func(o Ops) error { return o.Attend(p) })
+						return p, rowsOf(p.Out, n)
+					}
+					p, want := run(r, 0, rows)
+					requireClose(t, r.tolerance("attend"), p.Out.float32s(), wantAttend(p))
+					for _, r := range rigs {
+						_, got := run(r, 0, rows)
+						require.Equal(t, want, got, "%d threads", r.dev.Info().Threads)
+						for i := range rows {
+							_, got := run(r, i, i+1)
+							require.Equal(t, want[i:i+1], got, "row %d alone, %d threads", i, r.dev.Info().Threads)
+						}
+					}
+				})
+			}
+		}
+	})
 }
 
 // TestStandardAndSharedPrefixAgree reads the same tokens as one segment and as a shared prefix of whole blocks with a

@@ -36,6 +36,7 @@ var tolerance = map[string]float64{
 	"moe":      5e-6,
 	"logsum":   1e-6,
 	"bfloat16": 1.0 / 256, // one step of what is stored as bfloat16
+	"int8":     1.01 / 127,
 }
 
 // eachSet runs a test on every kernel set that this machine can run. A set that the processor has, but the build does not

@@ -29,6 +29,7 @@ func newSet(name string, panelBytes int, set *C.struct_kernel_set) kernelSet {
 	return kernelSet{
 		name:       name,
 		panelBytes: panelBytes,
+		stretches:  true,
 
 		norm:   bind(set.norm),
 		gate:   bind(set.gate),
@@ -37,6 +38,9 @@ func newSet(name string, panelBytes int, set *C.struct_kernel_set) kernelSet {
 		attend: bind(set.attend),
 		maxima: bind(set.maxima),
 		sums:   bind(set.sums),
+		peaks:  bind(set.peaks),
+		weigh:  bind(set.weigh),
+		gather: bind(set.gather),
 
 		int8Norm:   bind(set.int8_norm),
 		int8Gate:   bind(set.int8_gate),
@@ -59,7 +63,7 @@ var (
 	_ = same[unsafe.Sizeof(int8Args{})-C.sizeof_struct_int8_args]
 	_ = same[unsafe.Offsetof(int8Args{}.block)-unsafe.Offsetof(C.struct_int8_args{}.block)]
 	_ = same[unsafe.Sizeof(kvArgs{})-C.sizeof_struct_kv_args]
-	_ = same[unsafe.Offsetof(kvArgs{}.float32s)-unsafe.Offsetof(C.struct_kv_args{}.float32s)]
+	_ = same[unsafe.Offsetof(kvArgs{}.kind)-unsafe.Offsetof(C.struct_kv_args{}.kind)]
 	_ = same[unsafe.Sizeof(rotateArgs{})-C.sizeof_struct_rotate_args]
 	_ = same[unsafe.Offsetof(rotateArgs{}.kv)-unsafe.Offsetof(C.struct_rotate_args{}.kv)]
 	_ = same[unsafe.Offsetof(rotateArgs{}.eps)-unsafe.Offsetof(C.struct_rotate_args{}.eps)]
@@ -68,11 +72,21 @@ var (
 	_ = same[unsafe.Sizeof(attendArgs{})-C.sizeof_struct_attend_args]
 	_ = same[unsafe.Offsetof(attendArgs{}.kv)-unsafe.Offsetof(C.struct_attend_args{}.kv)]
 	_ = same[unsafe.Offsetof(attendArgs{}.rooms)-unsafe.Offsetof(C.struct_attend_args{}.rooms)]
+	_ = same[unsafe.Offsetof(attendArgs{}.merge)-unsafe.Offsetof(C.struct_attend_args{}.merge)]
 	_ = same[attendRoom-C.attend_room]
+	_ = same[attendPartial-C.sizeof_struct_partial]
+	_ = same[stretchTokens-C.stretch_tokens]
 	_ = same[unsafe.Offsetof(attendArgs{}.scale)-unsafe.Offsetof(C.struct_attend_args{}.scale)]
 	_ = same[unsafe.Sizeof(SampleRow{})-C.sizeof_struct_sample_row]
 	_ = same[unsafe.Sizeof(chunkMax{})-C.sizeof_struct_chunk_max]
 	_ = same[unsafe.Sizeof(chunkSum{})-C.sizeof_struct_chunk_sum]
 	_ = same[unsafe.Sizeof(sampleArgs{})-C.sizeof_struct_sample_args]
 	_ = same[unsafe.Offsetof(sampleArgs{}.vocab)-unsafe.Offsetof(C.struct_sample_args{}.vocab)]
+	_ = same[unsafe.Sizeof(candidate{})-C.sizeof_struct_candidate]
+	_ = same[unsafe.Offsetof(candidate{}.id)-unsafe.Offsetof(C.struct_candidate{}.id)]
+	_ = same[unsafe.Sizeof(filterRow{})-C.sizeof_struct_filter_row]
+	_ = same[unsafe.Offsetof(filterRow{}.mark)-unsafe.Offsetof(C.struct_filter_row{}.mark)]
+	_ = same[unsafe.Sizeof(filterArgs{})-C.sizeof_struct_filter_args]
+	_ = same[unsafe.Offsetof(filterArgs{}.rows)-unsafe.Offsetof(C.struct_filter_args{}.rows)]
+	_ = same[filterBlock-C.FILTER_BLOCK]
 )

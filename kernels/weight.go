@@ -42,35 +42,41 @@ type Part struct {
 	Bias   Buffer // [Rows] bfloat16, or zero for none
 }
 
-// KVType is the element type of the key-value cache.
+// KVType is how the numbers of the key-value cache are stored.
 type KVType uint8
 
-// The cache's element types. The zero value is bfloat16.
+// The cache's types. The zero value is bfloat16.
 const (
 	KVBF16 KVType = iota // the default
 	KVF32                // exact: what teacher-forced verification uses
-	// KVFP8 is float8 (e4m3), an element being a number times the head's float32 scale, which lies behind the HeadDim
-	// numbers. CUDA only.
-	KVFP8
+	KVI8                 // int8 with one float32 scale for each token and KV head, CPU only
+	KVFP8                // float8 (e4m3), likewise, CUDA only
 )
 
-// kvTypes describes the element types.
+// kvTypes are all of them: how each is called, the bytes of an element and of what follows the elements of a head, and whose
+// kernels take it.
 var kvTypes = [...]struct {
-	name       string
-	bytes      int // of an element
-	scaleBytes int // behind a head's elements
-	cpu, cuda  bool
+	name         string
+	bytes, extra int
+	cpu, cuda    bool
 }{
 	KVBF16: {"bf16", 2, 0, true, true},
 	KVF32:  {"f32", 4, 0, true, true},
+	KVI8:   {"int8", 1, 4, true, false},
 	KVFP8:  {"fp8", 1, 4, false, true},
 }
 
+// KVTypes are all types of the cache, the default first. Which ones a device takes is in [Info.TakesKV].
+func KVTypes() []KVType { return []KVType{KVBF16, KVF32, KVI8, KVFP8} }
+
+// RowBytes is the size of one head's key or value for one token.
+func (t KVType) RowBytes(headDim int) int { return kvTypes[t].bytes*headDim + kvTypes[t].extra }
+
+// align is what the address of a row is a multiple of.
+func (t KVType) align() int { return max(kvTypes[t].bytes, kvTypes[t].extra) }
+
 // valid says whether there is such a type.
 func (t KVType) valid() bool { return int(t) < len(kvTypes) }
-
-// KVTypes are all of them. Which ones a device takes is in [Info.TakesKV].
-func KVTypes() []KVType { return []KVType{KVBF16, KVF32, KVFP8} }
 
 // takenBy says whether a device's kernels take a cache of the type.
 func (t KVType) takenBy(cuda bool) bool {
@@ -80,16 +86,6 @@ func (t KVType) takenBy(cuda bool) bool {
 	return t.valid() && kvTypes[t].cpu
 }
 
-// align is what strides are multiples of.
-func (t KVType) align() int { return max(kvTypes[t].bytes, kvTypes[t].scaleBytes) }
-
-// Bytes is the size of one element.
-func (t KVType) Bytes() int { return kvTypes[t].bytes }
-
-// HeadBytes is the memory of the key or value of one token and one head: its elements, and its scale where the type has
-// one.
-func (t KVType) HeadBytes(headDim int) int { return headDim*kvTypes[t].bytes + kvTypes[t].scaleBytes }
-
 // String is the name used in flags and results.
 func (t KVType) String() string {
 	if !t.valid() {
@@ -98,18 +94,20 @@ func (t KVType) String() string {
 	return kvTypes[t].name
 }
 
-// KVLayout says where one layer's keys and values lie. Kernels see cache memory only so; the element for token slot t of
-// block b, head h, dimension d of a key is at
+// KVLayout says where one layer's keys and values lie. Kernels see cache memory only so; head h of the key for token slot t
+// of block b is Type.RowBytes(HeadDim) bytes at
 //
-//	Base + b·BlockStride + t·TokenStride + h·HeadStride + d·Type.Bytes()
+//	Base + b·BlockStride + t·TokenStride + h·HeadStride
 //
-// and the value's VOffset bytes further.
+// and its value's VOffset bytes further. They are the head's elements or, for KVI8, its elements x and then a float32
+// scale: x·scale is what was stored. The scale is that of the head's largest number, which becomes ±127; a head of zeros
+// (nothing above 2⁻¹⁰⁰) has scale 0, one with NaN or infinity in it scale NaN.
 type KVLayout struct {
 	Base        Buffer
 	BlockStride int // bytes from block to block
 	VOffset     int // bytes from a key to its value
 	TokenStride int // bytes from token to token within a block
-	HeadStride  int // bytes from head to head; 0: Type.HeadBytes(HeadDim), the heads of a token lie together
+	HeadStride  int // bytes from head to head; 0: RowBytes, the heads of a token lie together
 	BlockTokens int
 	Type        KVType
 }
@@ -119,5 +117,5 @@ func (l *KVLayout) headStride(headDim int) int {
 	if l.HeadStride != 0 {
 		return l.HeadStride
 	}
-	return l.Type.HeadBytes(headDim)
+	return l.Type.RowBytes(headDim)
 }

@@ -74,8 +74,8 @@ type Rope struct {
 	BF16Frequencies bool
 }
 
-// KVBytesPerToken is the key and value bytes of one token in all layers: 2·Layers·KVHeads times those of a head.
-// For Qwen3-0.6B in bfloat16: 28 × 2 × 8 × 128 × 2 = 114,688.
+// KVBytesPerToken is the key and value bytes of one token in all layers: 2·Layers·KVHeads·t.RowBytes(HeadDim).
+// For Qwen3-0.6B in bfloat16: 2 × 28 × 8 × 256 = 114,688.
 func (c Config) KVBytesPerToken(t kernels.KVType) int {
-	return 2 * c.Layers * c.KVHeads * t.HeadBytes(c.HeadDim)
+	return 2 * c.Layers * c.KVHeads * t.RowBytes(c.HeadDim)
 }

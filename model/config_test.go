@@ -310,7 +310,7 @@ func FuzzConfig(f *testing.F) {
 		require.Zero(t, c.Heads%c.KVHeads)
 		require.Zero(t, c.HeadDim%8)
 		require.LessOrEqual(t, c.MoE.TopK, c.MoE.Experts)
-		require.Positive(t, c.KVBytesPerToken(kernels.KVF32))
+		require.Positive(t, c.KVBytesPerToken(kernels.KVI8))
 		require.GreaterOrEqual(t, c.Rope.Theta, 1.0)
 		for _, id := range c.EOS {
 			require.Less(t, int(id), c.Vocab)

@@ -33,16 +33,17 @@ func NewKV(device *kernels.Device, c Config, blocks, blockTokens int, t kernels.
 	if blocks < 1 || blockTokens < 1 {
 		return nil, fmt.Errorf("model: making a cache: got %d blocks of %d tokens, want at least 1 of each", blocks, blockTokens)
 	}
-	token := c.KVHeads * t.HeadBytes(c.HeadDim) // of one layer, key or value
+	row := t.RowBytes(c.HeadDim) // one head's key or value of a token
+	token := c.KVHeads * row
 	kv := &KV{device: device, blocks: blocks, blockTokens: blockTokens, blockBytes: 2 * blockTokens * token}
 	stride := c.Layers * kv.blockBytes
 	var err error
 	if kv.memory, err = device.Alloc((blocks + 1) * stride); err != nil {
 		return nil, fmt.Errorf("model: making a cache of %d blocks of %d tokens: %w", blocks, blockTokens, err)
 	}
-	tokenStride, headStride := token, token/c.KVHeads
+	tokenStride, headStride := token, row
 	if device.Info().Kind == "cpu" {
-		tokenStride, headStride = headStride, headStride*blockTokens
+		tokenStride, headStride = row, row*blockTokens
 	}
 	kv.layers = make([]kernels.KVLayout, c.Layers)
 	for i := range kv.layers {

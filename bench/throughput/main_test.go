@@ -197,7 +197,7 @@ func TestCostOfQwen3(t *testing.T) {
 	ck, err := (&cli.EngineFlags{Model: "synthetic:qwen3-0.6b"}).OpenModel(func(string) {})
 	require.NoError(t, err)
 	defer ck.Close()
-	c := costOf(ck.Config, kernels.BF16, ck.Config.KVBytesPerToken(2))
+	c := costOf(ck.Config, kernels.BF16, ck.Config.KVBytesPerToken(kernels.KVBF16))
 	require.Equal(t, 440_401_920.0, c.layerParameters)
 	require.Equal(t, 155_582_464.0, c.headParameters)
 	require.InDelta(t, 1_192e6, c.stepBytes, 1e6)

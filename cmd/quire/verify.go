@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,7 +65,7 @@ Exit code 0: the model computes what the reference computed. 1: it does not. Oth
 	f.RegisterCache(flags)
 	f.KV = "both"
 	kv := flags.Lookup("kv")
-	kv.DefValue, kv.Usage = f.KV, "element `type` of the KV cache: bf16, f32, or both, a pass with each"
+	kv.DefValue, kv.Usage = f.KV, "element `type` of the KV cache: bf16, f32, int8 (only reported), or both, a pass with bf16 and one with f32"
 	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
 	return command
 }
@@ -98,6 +99,10 @@ func (f verifyFlags) passes(file *golden.File) ([]pass, error) {
 		all = int8Passes(file)
 	} else if f.KernelSet != "" && kernels.RoundsProducts(f.KernelSet) {
 		all[0].name, all[0].tolerance, all[0].judged, all[0].exact = "float32"+all[1].name[len("bf16"):], all[1].tolerance, all[1].judged, false
+	}
+	if f.KV == kernels.KVI8.String() {
+		t := golden.Int8(file)
+		return []pass{{fmt.Sprintf("%s weights, int8 KV cache: only reported", cmp.Or(f.Weights, "bf16")), kernels.KVI8, t, false, false}}, nil
 	}
 	if f.KV == "both" {
 		return all, nil

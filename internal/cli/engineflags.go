@@ -57,7 +57,7 @@ func (f *EngineFlags) RegisterDevice(flags *pflag.FlagSet) {
 
 // RegisterCache adds the flags of the KV cache, but for the strategy.
 func (f *EngineFlags) RegisterCache(flags *pflag.FlagSet) {
-	flags.StringVar(&f.KV, "kv", kernels.KVBF16.String(), "element `type` of the KV cache: bf16 or f32")
+	flags.StringVar(&f.KV, "kv", kernels.KVBF16.String(), "element `type` of the KV cache: bf16, f32 or int8")
 	flags.IntVar(&f.BlockTokens, "block-tokens", 0, "tokens in a block of the KV cache: 16, 32 or 64 (default 16)")
 	flags.IntVar(&f.CacheTokens, "cache-tokens", 0, "capacity of the KV cache in tokens (default: by the context and by memory)")
 }
@@ -112,12 +112,12 @@ func (f *EngineFlags) Options() (engine.Options, error) {
 
 // ParseKV finds an element type of the KV cache by its name; "" is the default.
 func ParseKV(name string) (kernels.KVType, error) {
-	for _, t := range []kernels.KVType{kernels.KVBF16, kernels.KVF32} {
+	for _, t := range kernels.KVTypes() {
 		if name == t.String() || name == "" {
 			return t, nil
 		}
 	}
-	return 0, UsageError("take bf16 or f32", "no KV type %q", name)
+	return 0, UsageError("take bf16, f32 or int8", "no KV type %q", name)
 }
 
 // parseWeights finds a format of weights by its name; "" is the default.

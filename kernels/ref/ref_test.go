@@ -122,7 +122,7 @@ func TestRotateBack(t *testing.T) {
 func TestAttend(t *testing.T) {
 	rng := random()
 	const dim, heads, blockTokens, blocks = 8, 2, 4, 5
-	c := &Cache{Float32: true, BlockTokens: blockTokens, VOffset: 4 * heads * dim, TokenStride: 8 * heads * dim}
+	c := &Cache{Type: CacheF32, BlockTokens: blockTokens, VOffset: 4 * heads * dim, TokenStride: 8 * heads * dim}
 	c.BlockStride = blockTokens * c.TokenStride
 	c.Base = make([]byte, blocks*c.BlockStride)
 	keys, values := make([][]float32, blocks*blockTokens), make([][]float32, blocks*blockTokens)
