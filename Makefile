@@ -5,8 +5,10 @@ TAGS      ?= invariants
 FUZZTIME  ?= 20s
 FUZZ      ?= .
 BENCHOUT  ?= bench/results
+# nvcc of CUDA 13.0, for who changes kernels/cuda.
+NVCC      ?= nvcc
 
-.PHONY: help test rivals race fuzz lint bench bench-compare generate check-generated nightly oracle nocgo clean
+.PHONY: help test test-gpu test-gpu-build rivals race fuzz lint bench bench-compare generate kernels check-generated nightly oracle nocgo clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -20,6 +22,16 @@ oracle: ## compare the forward pass with gomlx (a nested module)
 
 rivals: ## the nested module that compares with other engines; it only needs one where it runs them
 	cd bench/rivals && $(GO) vet ./... && $(GO) test ./...
+
+test-gpu-build: ## test binaries and the program for a machine with a GPU and without Go, in gpu/
+	@mkdir -p gpu
+	@set -e; for pkg in kernels kernels/cuda model engine; do \
+	  $(GO) test -c -trimpath -ldflags '-s -w' -tags $(TAGS) -o gpu/$$(basename $$pkg).test ./$$pkg; \
+	done
+	$(GO) build -trimpath -ldflags '-s -w' -o gpu/quire ./cmd/quire
+
+test-gpu: test-gpu-build ## the tests of this machine's GPU; logs in gpu/logs
+	kernels/cuda/test-gpu.sh gpu/logs
 
 race: ## what has goroutines, under the race detector (the rest of model is one goroutine and slow there)
 	$(GO) test -race -tags $(TAGS) -short ./kernels/... ./kvcache ./engine ./model/tokenizer ./model/synthetic ./internal/hub/...
@@ -51,12 +63,16 @@ bench-compare: ## Go benchmarks of REF (default HEAD~1) and of this tree, ten ti
 generate: ## rewrite generated files
 	$(GO) generate ./...
 
-check-generated: generate ## fail if a generated file is not current
+kernels: generate ## compile kernels/cuda/*.cu with NVCC (nvcc of CUDA 13.0) to the images that are embedded
+	$(GO) run ./kernels/cuda/internal/makekernels -nvcc $(NVCC)
+
+check-generated: generate ## fail if a generated file is not current; compiles the GPU kernels again where there is an nvcc
 	git diff --exit-code
+	$(GO) run ./kernels/cuda/internal/makekernels -check -nvcc $(NVCC)
 
 nightly: ## long fuzzing and soak
 	$(MAKE) fuzz FUZZTIME=5m
 	$(GO) test -tags $(TAGS) -race -count 5 ./engine/... ./kvcache/...
 
 clean: ## remove what benchmarks and builds leave here
-	rm -rf bin out results_*.json benchmark_summary.json
+	rm -rf bin out gpu results_*.json benchmark_summary.json

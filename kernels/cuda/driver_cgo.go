@@ -49,7 +49,7 @@ func Open(o Options) (*Driver, error) {
 	said := C.GoString(&text[0])
 	if table == nil {
 		said = strings.TrimPrefix(said, library+": ")
-		return nil, fmt.Errorf("cuda: opening the driver %q: %s: %w", library, said, errors.ErrUnsupported)
+		return nil, &noDriver{fmt.Sprintf(" %q: %s: %v", library, said, errors.ErrUnsupported)}
 	}
 	d := &Driver{table: table}
 	if err := d.suits(library, said); err != nil {

@@ -15,9 +15,9 @@ type Driver struct{}
 // errors.ErrUnsupported.
 func Open(Options) (*Driver, error) {
 	if runtime.GOOS != "linux" {
-		return nil, fmt.Errorf("cuda: opening the driver: this program was built for %s, not for Linux: %w", runtime.GOOS, errors.ErrUnsupported)
+		return nil, &noDriver{fmt.Sprintf(": this program was built for %s, not for Linux: %v", runtime.GOOS, errors.ErrUnsupported)}
 	}
-	return nil, fmt.Errorf("cuda: opening the driver: this program was built for %s without cgo: %w", runtime.GOARCH, errors.ErrUnsupported)
+	return nil, &noDriver{fmt.Sprintf(": this program was built for %s without cgo: %v", runtime.GOARCH, errors.ErrUnsupported)}
 }
 
 // Close does nothing.

@@ -16,9 +16,20 @@ var (
 	ErrLost = errors.New("cuda: the context is lost")
 	// ErrGraphDiffers says that an executable graph could not take over another graph: make a new one from it.
 	ErrGraphDiffers = errors.New("cuda: the graphs differ")
+	// ErrNoDriver says that there is no NVIDIA driver here at all, or that this build could not use one.
+	ErrNoDriver = errors.New("cuda: no driver")
 	// ErrClosed says that a driver, context, stream or other object was closed before.
 	ErrClosed = errors.New("cuda: already closed")
 )
+
+// noDriver is an error that matches ErrNoDriver and errors.ErrUnsupported.
+type noDriver struct{ text string }
+
+func (e *noDriver) Error() string { return "cuda: opening the driver" + e.text }
+
+func (e *noDriver) Is(target error) bool {
+	return target == ErrNoDriver || target == errors.ErrUnsupported
+}
 
 // Result is a code of the driver, a CUresult.
 type Result int

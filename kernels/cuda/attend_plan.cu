@@ -1,0 +1,185 @@
+// The tiles of a step, from its work list; attend.cu has the whole.
+//
+//   grid   one block of kAttendPlanThreads threads
+//
+// Bound by latency: once for a step, not for a layer.
+#include "attend_params.h"
+#include "device.cuh"
+
+// sum_before gives a thread the sum of value over the threads before it, and total over all. sums
+// is [kWarp + 1].
+__device__ static int sum_before(int value, int* sums, int& total) {
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  int upto = value;
+#pragma unroll
+  for (int lanes = 1; lanes < kWarp; lanes *= 2) {
+    const int before = __shfl_up_sync(kAllLanes, upto, lanes);
+    if (lane >= lanes) upto += before;
+  }
+  __syncthreads();  // sums have been read
+  if (lane == kWarp - 1) sums[warp] = upto;
+  __syncthreads();
+  if (warp == 0) {
+    int all = lane < kAttendPlanThreads / kWarp ? sums[lane] : 0;
+#pragma unroll
+    for (int lanes = 1; lanes < kWarp; lanes *= 2) {
+      const int before = __shfl_up_sync(kAllLanes, all, lanes);
+      if (lane >= lanes) all += before;
+    }
+    sums[lane] = all;
+  }
+  __syncthreads();
+  total = sums[kWarp - 1];
+  return upto - value + (warp == 0 ? 0 : sums[warp - 1]);
+}
+
+// largest_upto gives a thread the largest value over the threads up to it, and all the largest of
+// all.
+__device__ static int largest_upto(int value, int* largest, int& all) {
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+#pragma unroll
+  for (int lanes = 1; lanes < kWarp; lanes *= 2) {
+    const int before = __shfl_up_sync(kAllLanes, value, lanes);
+    if (lane >= lanes) value = max(value, before);
+  }
+  __syncthreads();
+  if (lane == kWarp - 1) largest[warp] = value;
+  __syncthreads();
+  all = largest[0];
+  int before = value;
+  for (int w = 0; w < kAttendPlanThreads / kWarp; w++) {
+    if (w < warp) before = max(before, largest[w]);
+    all = max(all, largest[w]);
+  }
+  return before;
+}
+
+// follows says if item b goes on where a ends, over the same segments.
+__device__ static bool follows(const AttendItem& a, const AttendItem& b) {
+  return b.segment == a.segment && b.segments == a.segments && b.row == a.row + a.rows;
+}
+
+// rows_from is how many rows there are from row on, which lies in item i, up to most.
+__device__ static int rows_from(const AttendPlanParams& p, int items, int i, int row, int most) {
+  AttendItem item = p.items[i];
+  while (item.row + item.rows - row < most && ++i < items) {
+    const AttendItem next = p.items[i];
+    if (!follows(item, next)) break;
+    item = next;
+  }
+  return min(most, item.row + item.rows - row);
+}
+
+// Cut is how a tile's walk is cut.
+struct Cut {
+  bool decode;
+  int rows;
+  int tokens;  // of the whole walk
+  int split;   // tokens of a part
+  int parts;
+};
+
+// cut says how the tile is cut whose first row lies in item i, of a run of items that begins with
+// head.
+__device__ static Cut cut(const AttendPlanParams& p, int items, int head, int i, int row,
+                          int tile_rows) {
+  Cut c;
+  c.rows = rows_from(p, items, i, row, tile_rows);
+  c.decode = p.only_decode != 0 || c.rows * p.group <= p.decode_queries;
+  c.tokens = 0;
+  const AttendItem item = p.items[i];
+  const int last = p.positions[row + c.rows - 1];  // positions rise with the rows
+  for (int k = 0; k < item.segments; k++) {
+    const AttendSegment s = p.segments[item.segment + k];
+    c.tokens += max(0, min(s.len, last + 1 - s.pos));
+  }
+  c.split = max(1, c.tokens);
+  if (c.decode) {
+    const int even = (c.tokens + p.decode_splits - 1) / p.decode_splits;
+    c.split =
+        max(p.decode_split, (even + kAttendSplitStep - 1) / kAttendSplitStep * kAttendSplitStep);
+  } else if (p.prefill_split_rows > 0 &&
+             rows_from(p, items, head, p.items[head].row, p.prefill_split_rows + 1) <=
+                 p.prefill_split_rows) {
+    c.split = p.prefill_split;
+  }
+  c.parts = max(1, (c.tokens + c.split - 1) / c.split);
+  return c;
+}
+
+// attend_plan cuts items into tiles. Items of one span, which follow each other over the same
+// segments, are one run of rows; tiles are cut from its first row on. A thread has the tiles that
+// begin in its item.
+extern "C" __global__ void __launch_bounds__(kAttendPlanThreads)
+    attend_plan(const __grid_constant__ AttendPlanParams p) {
+  wait_for_previous();
+  __shared__ int scratch[kWarp + 1];
+  const int items = p.item_count == nullptr ? p.items_most : min(*p.item_count, p.items_most);
+  const int tile_rows =
+      max(1, (p.only_decode != 0 ? p.decode_queries : kAttendTileQueries) / p.group);
+  int decodes = 0, prefills = 0, merges = 0, parts = 0, run = 0;  // of the items before
+  for (int base = 0; base < items; base += kAttendPlanThreads) {
+    const int i = base + static_cast<int>(threadIdx.x);
+    AttendItem item = {};
+    bool begins = false;
+    if (i < items) {
+      item = p.items[i];
+      begins = i == 0 || !follows(p.items[i - 1], item);
+    }
+    int last_run;
+    const int head = largest_upto(max(run, begins ? i : 0), scratch, last_run);
+    run = last_run;
+    int first = item.row, end = item.row + item.rows;
+    if (i < items) {
+      const int before =
+          (first - p.items[head].row) % tile_rows;  // rows of the tile that goes on here
+      if (before > 0) first += tile_rows - before;
+    }
+
+    int wanted = 0, total;
+    for (int row = first; row < end; row += tile_rows) {
+      const Cut c = cut(p, items, head, i, row, tile_rows);
+      if (c.parts > 1) wanted += c.parts * c.rows;
+    }
+    const int first_part = parts + sum_before(wanted, scratch, total);
+    parts += total;
+
+    int part = first_part, my_decodes = 0, my_prefills = 0, my_merges = 0;
+    for (int row = first; row < end; row += tile_rows) {
+      const Cut c = cut(p, items, head, i, row, tile_rows);
+      const bool fits = c.parts > 1 && part + c.parts * c.rows <= p.parts_most;
+      if (c.parts > 1) part += c.parts * c.rows;
+      (c.decode ? my_decodes : my_prefills) += fits ? c.parts : 1;
+      my_merges += fits ? c.rows : 0;
+    }
+    int decode = decodes + sum_before(my_decodes, scratch, total);
+    decodes += total;
+    int prefill = prefills + sum_before(my_prefills, scratch, total);
+    prefills += total;
+    int merge = merges + sum_before(my_merges, scratch, total);
+    merges += total;
+
+    part = first_part;
+    for (int row = first; row < end; row += tile_rows) {
+      const Cut c = cut(p, items, head, i, row, tile_rows);
+      const bool fits = c.parts > 1 && part + c.parts * c.rows <= p.parts_most;
+      AttendTile* tile = c.decode ? p.decode_tiles + decode : p.prefill_tiles + prefill;
+      int segment = item.segment, skip = 0;  // where the next part begins
+      const int tiles = fits ? c.parts : 1;
+      for (int k = 0; k < tiles; k++) {
+        const int tokens = fits ? min(c.split, c.tokens - k * c.split) : c.tokens;
+        tile[k] = {row, c.rows, segment, skip, tokens, fits ? part + k * c.rows : -1};
+        skip += tokens;
+        while (k + 1 < tiles && skip >= p.segments[segment].len) skip -= p.segments[segment++].len;
+        for (int r = 0; fits && r < c.rows; r++)
+          p.part_list[part + r * c.parts + k] = part + k * c.rows + r;
+      }
+      for (int r = 0; fits && r < c.rows; r++)
+        p.merges[merge + r] = {row + r, part + r * c.parts, c.parts};
+      (c.decode ? decode : prefill) += tiles;
+      merge += fits ? c.rows : 0;
+      if (c.parts > 1) part += c.parts * c.rows;
+    }
+  }
+  if (threadIdx.x == 0) *p.counts = {decodes, prefills, merges, 0};
+}

@@ -1,0 +1,29 @@
+package cuda
+
+//go:generate go run ./internal/genparams
+
+// String is the name of the entry point.
+func (k Kernel) String() string { return kernelTable[k].name }
+
+// Image is the name of the image that has it.
+func (k Kernel) Image() string { return kernelTable[k].image }
+
+// ParamsBytes is the size of the struct that it takes.
+func (k Kernel) ParamsBytes() int { return kernelTable[k].paramsBytes }
+
+// SharedBytes is the most dynamic shared memory that a launch of it asks for.
+func (k Kernel) SharedBytes() int {
+	switch k {
+	case GemmLargeBF16:
+		return GemmLargeShared
+	case GemmSmallBF16, MoEGemmBF16:
+		return GemmSmallShared
+	case AttendPrefillBF16D64, AttendPrefillFP8D64:
+		return AttendShared64
+	case AttendPrefillBF16D128, AttendPrefillFP8D128:
+		return AttendShared128
+	case AttendPrefillBF16D256, AttendPrefillFP8D256:
+		return AttendShared256
+	}
+	return 0
+}

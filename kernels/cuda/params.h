@@ -1,0 +1,208 @@
+// The params of the kernels, one struct each, passed by value. The Go twins, the numbers of the
+// constants and the checks of sizes and offsets are generated from this file: `go generate` in this
+// folder. So it keeps to a few forms: a constant, a struct, a field `type name;` or `type name[n];`
+// of a fixed-width type, of a pointer or of a struct above, and comments. Fields leave no gaps. A
+// struct's comment says in which file its kernels are.
+#pragma once
+#include <cuda_bf16.h>
+#include <stdint.h>
+
+using bf16 = __nv_bfloat16;
+
+constexpr int32_t kMaxParts = 4;      // of a weight
+constexpr int32_t kMaxHeadDim = 256;  // a multiple of 8
+constexpr int32_t kMaxExperts = 1024;
+constexpr int32_t kMaxTopK = 32;
+constexpr int32_t kRowThreads = 256;    // a block of embed, rmsnorm, silu_mul and moe_combine
+constexpr int32_t kVector = 8;          // elements that a thread takes at a time: 16 bytes
+constexpr int32_t kHeadWarps = 4;       // heads that a block of qk_norm_rope_write takes
+constexpr int32_t kRouteWarps = 4;      // rows that a block of moe_route takes
+constexpr int32_t kSortThreads = 1024;  // a block of moe_sort
+
+// How gemm's tiles lie: rows of x, outputs, threads, and the shared memory that a block asks for at
+// launch.
+constexpr int32_t kGemmLargeRows = 128;
+constexpr int32_t kGemmLargeOutputs = 128;
+constexpr int32_t kGemmLargeThreads = 256;
+constexpr int32_t kGemmLargeShared = 98304;
+constexpr int32_t kGemmSmallRows = 64;
+constexpr int32_t kGemmSmallOutputs = 64;
+constexpr int32_t kGemmSmallThreads = 128;
+constexpr int32_t kGemmSmallShared = 65536;
+
+// How gemv divides the work: at most so many rows of x; threads of a block. Its outputs are in the
+// kernel's name.
+constexpr int32_t kGemvRows = 16;
+constexpr int32_t kGemvThreads = 256;
+
+// What a product does with its sums, to which a bias is added first: round to bfloat16 and store;
+// store as float32; add to the bfloat16 that is there and round once.
+constexpr int32_t kStoreBF16 = 0;
+constexpr int32_t kStoreF32 = 1;
+constexpr int32_t kAddBF16 = 2;
+
+// Element types of the key-value cache. With float8 (e4m3) a head's run of head_dim bytes is
+// followed by its float32 scale: heads are head_dim + 4 bytes apart.
+constexpr int32_t kKVBF16 = 0;
+constexpr int32_t kKVF32 = 1;
+constexpr int32_t kKVFP8 = 2;
+
+// WeightParts is a bfloat16 matrix, row-major, that lies in up to four runs of rows. Rows are as
+// far apart as there are columns.
+struct WeightParts {
+  const bf16* data[kMaxParts];  // [ends[i] - ends[i-1], cols]
+  const bf16* bias[kMaxParts];  // [ends[i] - ends[i-1]], or null
+  int32_t ends[kMaxParts];      // first row after the part; unused parts repeat the last one's
+};
+
+// EmbedParams: out[r] = table[tokens[r]]; zeros for a token outside the table.
+//
+// Kernels of embed.cu: embed_bf16.
+struct EmbedParams {
+  const int32_t* tokens;  // [rows]
+  bf16* out;              // [rows, cols]
+  WeightParts table;
+  int32_t rows;
+  int32_t cols;
+};
+
+// RMSNormParams: out[i] = RMSNorm(x[index[i]], weight).
+//
+// Kernels of norm.cu: rmsnorm_bf16.
+struct RMSNormParams {
+  const bf16* x;         // [any, cols]
+  const int32_t* index;  // [rows] into x, or null for row i itself
+  const bf16* weight;    // [cols]
+  bf16* out;             // [rows, cols]
+  int32_t rows;
+  int32_t cols;
+  float eps;
+  int32_t unused;
+};
+
+// GemmParams: out[r, n] = w[n] · x[r] + bias[n]; what is done with it is store's.
+//
+// Kernels of gemm.cu: gemm_large_bf16, gemm_small_bf16.
+// Kernels of gemv.cu: gemv8_bf16, gemv16_bf16, gemv32_bf16.
+struct GemmParams {
+  const bf16* x;  // [rows, x_stride]
+  void* out;      // [rows, out_stride] bfloat16 or float32
+  WeightParts w;  // [outputs, cols]
+  int64_t x_stride;
+  int64_t out_stride;
+  int32_t rows;
+  int32_t cols;
+  int32_t outputs;
+  int32_t store;
+};
+
+// SiluMulParams: out[r] = silu(gate_up[r, :inner]) ⊙ gate_up[r, inner:].
+//
+// Kernels of silu.cu: silu_mul_bf16.
+struct SiluMulParams {
+  const bf16* gate_up;  // [rows, 2 * inner]
+  bf16* out;            // [rows, inner]
+  int32_t rows;
+  int32_t inner;
+};
+
+// KVCache is where one layer's keys and values lie: the key of head h at token t of block b begins
+// at base + b * block_stride + t * token_stride + h * bytes of a head; the value is v_offset
+// further.
+struct KVCache {
+  uint8_t* base;
+  int64_t block_stride;
+  int64_t v_offset;
+  int64_t token_stride;
+  int32_t block_tokens;
+  int32_t type;
+};
+
+// QKNormRopeWriteParams: see kernels.QKNormRopeWriteParams.
+//
+// Kernels of rope.cu: qk_norm_rope_write_bf16.
+struct QKNormRopeWriteParams {
+  bf16* qkv;                 // [rows, (heads + 2 * kv_heads) * head_dim]
+  const bf16* q_norm;        // [head_dim], or null
+  const bf16* k_norm;        // [head_dim], or null
+  const float* rope;         // [positions, head_dim]
+  const int32_t* positions;  // [rows]
+  const int32_t* slots;      // [rows]
+  KVCache kv;
+  int32_t rows;
+  int32_t heads;
+  int32_t kv_heads;
+  int32_t head_dim;
+  float eps;
+  int32_t unused;
+};
+
+// MoERouteParams: the top_k experts of each row, ascending, and their probabilities. See
+// kernels.MoEParams.
+//
+// Kernels of moe.cu: moe_route_f32.
+struct MoERouteParams {
+  const float* logits;  // [rows, experts]
+  int32_t* chosen;      // [rows, top_k]
+  float* weights;       // [rows, top_k]
+  int32_t rows;
+  int32_t experts;
+  int32_t top_k;
+  int32_t normalize;
+};
+
+// MoETile is a run of sorted pairs of one expert that a block of moe_gemm takes.
+struct MoETile {
+  int32_t expert;
+  int32_t first;
+  int32_t end;
+  int32_t unused;
+};
+
+// MoESortParams: the pairs of (row, choice) in the order of their experts, and of their rows within
+// one.
+//
+// Kernels of moe.cu: moe_sort.
+struct MoESortParams {
+  const int32_t* chosen;  // [rows, top_k]
+  int32_t* source;        // [rows * top_k]: the row of the i-th sorted pair
+  int32_t* place;         // [rows, top_k]: where a pair went
+  MoETile* tiles;         // [MoETiles(rows * top_k, experts)]
+  int32_t* tile_count;    // [1]
+  int32_t rows;
+  int32_t experts;
+  int32_t top_k;
+  int32_t unused;
+};
+
+// MoEGemmParams: out[i, n] = w[n] · x[index[i]] + bias[n] for the i-th sorted pair with its
+// expert's w.
+//
+// Kernels of moe.cu: moe_gemm_bf16.
+struct MoEGemmParams {
+  const bf16* x;               // [any, cols]
+  const int32_t* index;        // [pairs] into x, or null for row i itself
+  void* out;                   // [pairs, outputs] bfloat16 or float32
+  const WeightParts* experts;  // [experts] in device memory, of [outputs, cols]
+  const MoETile* tiles;
+  const int32_t* tile_count;
+  int32_t max_tiles;  // MoETiles: the grid's
+  int32_t cols;
+  int32_t outputs;
+  int32_t store;
+};
+
+// MoECombineParams: out[r] += sum over k of weights[r, k] · down[place[r, k]], experts in ascending
+// order.
+//
+// Kernels of moe.cu: moe_combine_bf16.
+struct MoECombineParams {
+  const float* down;     // [pairs, cols]
+  const float* weights;  // [rows, top_k]
+  const int32_t* place;  // [rows, top_k]
+  bf16* out;             // [rows, cols]
+  int32_t rows;
+  int32_t cols;
+  int32_t top_k;
+  int32_t unused;
+};
