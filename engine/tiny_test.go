@@ -116,6 +116,8 @@ func TestEvaluations(t *testing.T) {
 			questions := evaluations(t, c.name)
 			if !testing.Short() {
 				require.Len(t, questions, c.questions)
+			} else if c.weights != kernels.BF16 || c.kv != kernels.KVBF16 {
+				questions = questions[:2] // more of each kind is for the long run
 			}
 			requests := make([]Request, len(questions))
 			for i, q := range questions {

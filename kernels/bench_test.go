@@ -67,26 +67,27 @@ func benchmarkProduct(b *testing.B, format Format, set string, threads, rows, co
 // BenchmarkAttend is one layer of Qwen3-0.6B: decoding after so many tokens, and a whole prompt.
 func BenchmarkAttend(b *testing.B) {
 	for _, set := range kernelSets() {
-		for _, tokens := range []int{512, 1024, 2048, 4096} {
-			for _, rows := range []int{1, tokens} {
-				if rows > 1 && (set.name == "go" || tokens%1024 == 0 && tokens != 2048) {
+		for _, kv := range []KVType{KVBF16, KVI8} {
+			for _, c := range []struct{ tokens, rows int }{{128, 1}, {1024, 1}, {4096, 1}, {512, 512}, {2048, 2048}} {
+				if set.name == "go" && c.rows > 1 {
 					continue
 				}
-				b.Run(fmt.Sprintf("set=%s/tokens=%d/rows=%d", set.name, tokens, rows), func(b *testing.B) {
-					benchmarkAttend(b, set.name, tokens, rows)
+				b.Run(fmt.Sprintf("set=%s/kv=%v/tokens=%d/rows=%d", set.name, kv, c.tokens, c.rows), func(b *testing.B) {
+					benchmarkAttend(b, set.name, kv, c.tokens, c.rows)
 				})
 			}
 		}
 	}
 }
 
-func benchmarkAttend(b *testing.B, set string, tokens, rows int) {
+// benchmarkAttend has each head's tokens together, as a model's cache on the CPU.
+func benchmarkAttend(b *testing.B, set string, kv KVType, tokens, rows int) {
 	r := newRig(b, set, 2)
 	const layers = 28 // each with its own cache, as in a model
-	g := geometry{kvHeads: 8, group: 2, headDim: 128, blockTokens: 16}
+	row := kv.RowBytes(128)
+	l := KVLayout{Type: kv, BlockTokens: 16, TokenStride: row, HeadStride: 16 * row, VOffset: 8 * 16 * row, BlockStride: 2 * 8 * 16 * row}
 	var caches []KVLayout
 	for range layers {
-		l := KVLayout{BlockTokens: 16, VOffset: 2048, TokenStride: 4096, BlockStride: 16 * 4096}
 		l.Base = r.alloc(tokens / 16 * l.BlockStride)
 		for i := range l.Base.int32s() {
 			l.Base.int32s()[i] = 0x3c003c00
@@ -102,7 +103,7 @@ func benchmarkAttend(b *testing.B, set string, tokens, rows int) {
 	}
 	p := &AttendParams{
 		Q: r.floats(rows * 4096), QStride: 4096, Out: r.floats(rows * 2048), Positions: r.ints(places...),
-		Rope: r.ropeTable(tokens, g.headDim, 1), Scale: float32(1 / math.Sqrt(128)), Heads: 16, KVHeads: 8, HeadDim: 128, Rows: rows,
+		Rope: r.ropeTable(tokens, 128, 1), Scale: float32(1 / math.Sqrt(128)), Heads: 16, KVHeads: 8, HeadDim: 128, Rows: rows,
 		Work: Work{
 			Items: write(r, []WorkItem{{Rows: int32(rows), Segments: 1}}), ItemCount: 1,
 			Segments: write(r, []WorkSegment{{Len: int32(tokens)}}), SegmentCount: 1,
@@ -117,8 +118,10 @@ func benchmarkAttend(b *testing.B, set string, tokens, rows int) {
 		r.do(run)
 	}
 	seconds := b.Elapsed().Seconds()
+	if rows == 1 {
+		b.ReportMetric(float64(i*tokens*2*8*row)/seconds/1e9, "GB/s")
+	}
 	seen := float64(rows) * float64(2*tokens-rows+1) / 2 // pairs of a row and a token
-	b.ReportMetric(float64(i)*float64(tokens*4096)/seconds/1e9, "GB/s")
 	b.ReportMetric(4*float64(i)*seen*16*128/seconds/1e9, "GFLOP/s")
 }
 

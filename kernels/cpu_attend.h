@@ -457,11 +457,11 @@ typedef void few_function(struct walk *, const char *const *, const char *const 
   { 0, attend_##kind##_1, attend_##kind##_2, attend_##kind##_3, attend_##kind##_4 }
 
 FEWS(kv_bf16)
-FEWS(kv_f32)
 FEWS(kv_i8)
 
-// few[kind][n] is attend_few for n queries.
-static few_function *const few[][few_queries + 1] = {FEW_NAMES(kv_bf16), FEW_NAMES(kv_f32), FEW_NAMES(kv_i8)};
+// few[kind][n] is attend_few for n queries. Where there is none, as for float32, which is only there to be exact, tiles are
+// packed: the bits are the same.
+static few_function *const few[][few_queries + 1] = {FEW_NAMES(kv_bf16), {0}, FEW_NAMES(kv_i8)};
 
 // tile is where the tokens of one tile of keys lie.
 struct tile {
@@ -632,7 +632,7 @@ static void attend_queries(const struct attend_args *a, struct walk *w, const st
     }
     if (t->delta != turned) turn_queries(a, w, queries, turned = t->delta);
     if (w->scaled) read_scales(a, w, t);
-    if (tile->rows == 1 && count <= few_queries && w->stride == dim) {
+    if (tile->rows == 1 && count <= few_queries && w->stride == dim && few[a->kv.kind][count]) {
       const char *const *next = tiles[!i].count ? tiles[!i].rows : t->rows;
       few[a->kv.kind][count](w, t->rows, next, a->kv.v_offset, t->count);
     } else {

@@ -116,21 +116,30 @@ INLINE float bf16(const char *p) {
   return x;
 }
 
-// exponential is e^x within 1.1 ulp for x in −87.3..88; beyond it is that of the nearer end. NaN stays NaN. The polynomial is
-// that of Cephes' expf.
+#define SUM_VECTORS 4  // that go together where many are summed
+
+// exponentials makes n vectors x into e^x, within 1.1 ulp for x in −87.3..88; beyond it is that of the nearer end. NaN stays
+// NaN. The polynomial is that of Cephes' expf. Each step is done for all n before the next one: there is nothing to wait for.
+INLINE void exponentials(vf *x, const int n) {
+#define EACH UNROLL for (int i = 0; i < n; i++)
+  vf twos[SUM_VECTORS], r[SUM_VECTORS], p[SUM_VECTORS];
+  EACH x[i] = below(splat(88.0f), above(splat(-87.3f), x[i]));
+  EACH twos[i] = round_even(x[i] * splat(1.44269504088896341f));
+  EACH r[i] = madd(twos[i], splat(-0.693359375f), x[i]);
+  EACH r[i] = madd(twos[i], splat(2.12194440e-4f), r[i]);
+  EACH p[i] = madd(splat(1.9875691500e-4f), r[i], splat(1.3981999507e-3f));
+  EACH p[i] = madd(p[i], r[i], splat(8.3334519073e-3f));
+  EACH p[i] = madd(p[i], r[i], splat(4.1665795894e-2f));
+  EACH p[i] = madd(p[i], r[i], splat(1.6666665459e-1f));
+  EACH p[i] = madd(p[i], r[i], splat(5.0000001201e-1f));
+  EACH p[i] = madd(p[i], r[i] * r[i], r[i]) + splat(1.0f);
+  EACH x[i] = p[i] * power2(twos[i]);
+#undef EACH
+}
+
 INLINE vf exponential(vf x) {
-  x = below(splat(88.0f), above(splat(-87.3f), x));
-  vf n = round_even(x * splat(1.44269504088896341f));
-  vf r = madd(n, splat(-0.693359375f), x);
-  r = madd(n, splat(2.12194440e-4f), r);
-  vf p = splat(1.9875691500e-4f);
-  p = madd(p, r, splat(1.3981999507e-3f));
-  p = madd(p, r, splat(8.3334519073e-3f));
-  p = madd(p, r, splat(4.1665795894e-2f));
-  p = madd(p, r, splat(1.6666665459e-1f));
-  p = madd(p, r, splat(5.0000001201e-1f));
-  p = madd(p, r * r, r) + splat(1.0f);
-  return p * power2(n);
+  exponentials(&x, 1);
+  return x;
 }
 
 // panel_at is where column at, the first of a group, of a row lies in a panel. From one row to the next it is panel_step
@@ -523,11 +532,30 @@ static void maxima_kernel(void *args) {
   }
 }
 
-// add_exponentials adds e^((x[i] − top) / temperature) for the first n of LANES elements to sums.
-INLINE void add_exponentials(double *sums, vf x, vf top, vf temperature, int64_t n) {
-  float lanes[LANES];
-  store(lanes, exponential((x - top) / temperature));
-  for (int64_t k = 0; k < n; k++) sums[k] += lanes[k];
+// sum_exponentials is the sum of e^(x[i] − top), or of e^((x[i] − top) / temperature): LANES sums side by side, each in the
+// order of x, that are added up at the end.
+INLINE double sum_exponentials(const float *x, int64_t n, vf top, vf temperature, const int tempered) {
+  enum { TOGETHER = SUM_VECTORS * LANES };
+  double sums[LANES] = {0}, total = 0;
+  for (int64_t i = 0; i < n; i += TOGETHER) {
+    vf v[SUM_VECTORS];
+    float e[TOGETHER];
+    UNROLL for (int k = 0; k < SUM_VECTORS; k++) {
+      v[k] = load_at(x, i + k * LANES, n) - top;
+      if (tempered) v[k] = v[k] / temperature;
+    }
+    exponentials(v, SUM_VECTORS);
+    UNROLL for (int k = 0; k < SUM_VECTORS; k++) store(e + k * LANES, v[k]);
+    if (n - i >= TOGETHER) {
+      UNROLL for (int k = 0; k < SUM_VECTORS; k++) {
+        for (int lane = 0; lane < LANES; lane++) sums[lane] += e[k * LANES + lane];
+      }
+    } else {
+      for (int64_t k = 0; k < n - i; k++) sums[k % LANES] += e[k];
+    }
+  }
+  for (int k = 0; k < LANES; k++) total += sums[k];
+  return total;
 }
 
 static void sums_kernel(void *args) {
@@ -536,20 +564,10 @@ static void sums_kernel(void *args) {
     for (; u < hi; u++) {
       int64_t row = u / a->chunks, first = u % a->chunks * a->chunk_len, n = min64(a->chunk_len, a->vocab - first);
       const float *x = a->logits + row * a->vocab + first;
-      double *out[2] = {&a->sums[u].plain, &a->sums[u].tempered};
-      float temperatures[2] = {1.0f, a->params[row].temperature};
-      for (int t = 0; t < 2; t++) {
-        double sums[LANES] = {0};
-        vf top = splat(a->row_max[row]), temperature = splat(temperatures[t]);
-        int64_t i = 0;
-        if (temperatures[t] > 0) {
-          for (; i + LANES <= n; i += LANES) add_exponentials(sums, load(x + i), top, temperature, LANES);
-          if (i < n) add_exponentials(sums, load_part(x + i, n - i), top, temperature, n - i);
-        }
-        double total = 0;
-        for (int k = 0; k < LANES; k++) total += sums[k];
-        *out[t] = total;
-      }
+      float temperature = a->params[row].temperature;
+      vf top = splat(a->row_max[row]);
+      a->sums[u].plain = sum_exponentials(x, n, top, zero(), 0);
+      a->sums[u].tempered = temperature > 0 ? sum_exponentials(x, n, top, splat(temperature), 1) : 0;
     }
   }
 }

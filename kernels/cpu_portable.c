@@ -38,10 +38,16 @@ V vf madd(vf a, vf b, vf c) { return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)
 V vf madd(vf a, vf b, vf c) { return a * b + c; }
 #endif
 
+#if defined(__SSE__)
+#include <xmmintrin.h>
+V vf above(vf a, vf b) { return (vf)_mm_max_ps((__m128)a, (__m128)b); }
+V vf below(vf a, vf b) { return (vf)_mm_min_ps((__m128)a, (__m128)b); }
+#else
 // choose is a where the mask is set, else b.
 V vf choose(vu mask, vf a, vf b) { return (vf)((mask & (vu)a) | (~mask & (vu)b)); }
 V vf above(vf a, vf b) { return choose((vu)(a > b), a, b); }
 V vf below(vf a, vf b) { return choose((vu)(a < b), a, b); }
+#endif
 
 // round_even adds and takes away 1.5 · 2^23, which leaves no bits for fractions.
 V vf round_even(vf v) {
