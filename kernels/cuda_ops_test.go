@@ -22,10 +22,10 @@ import (
 // gpuTolerance bounds the largest error of a GPU's operation, as a part of the largest number of the result. What comes
 // out is rounded to bfloat16, 2⁻⁹ of it, and so is what lies between.
 var gpuTolerance = map[string]float64{
-	"product":  0.003, // an input as it is, the sum in float32
-	"normed":   0.012, // the input rounded twice
+	"product":  0.0045, // an input as it is, the sum in float32; rounded, and once more with what it is added to
+	"normed":   0.012,  // the input rounded twice
 	"gated":    0.012,
-	"rotate":   0.006,
+	"rotate":   0.012, // normed, weighted and turned, each rounded
 	"attend":   0.008, // weights rounded
 	"turned":   0.016, // and queries
 	"moe":      0.025,
@@ -207,6 +207,7 @@ func f32Numbers(b []byte) []float32 {
 
 func TestCUDAMoE(t *testing.T) {
 	all := realTwin(t)
+	rows, compared := 0, 0
 	for _, s := range some([]struct {
 		hidden, inner, experts, topK, rows int
 		normalize                          bool
@@ -241,14 +242,13 @@ func TestCUDAMoE(t *testing.T) {
 				w.do(func(o Ops) error { return o.MoE(p) })
 				w.on(func(o Ops) error { return o.MoE(&g) })
 				got := bf16Numbers(w.get(g.Out))
-				compared := 0
+				rows += s.rows
 				for r := range s.rows {
 					if clear[r] {
 						compared++
 						requireNear(t, "moe", got[r*s.hidden:][:s.hidden], p.Out.float32s()[r*s.hidden:][:s.hidden])
 					}
 				}
-				require.Greater(t, 3*compared, s.rows, "rows whose choice is clear")
 				for i := range got { // the second time both begin with the same numbers, and make up their own minds
 					p.X.float32s()[i] = got[i]
 				}
@@ -256,6 +256,7 @@ func TestCUDAMoE(t *testing.T) {
 			}
 		})
 	}
+	require.Greater(t, 3*compared, rows, "rows whose choice is clear")
 }
 
 // clearChoices says which rows' last expert leads the next one by more than rounding can make up for.
@@ -265,7 +266,7 @@ func (w *twin) clearChoices(p *MoEParams) []bool {
 	for r := range choice {
 		row := slices.Sorted(slices.Values(logits[r*p.Router.Rows:][:p.Router.Rows]))
 		slices.Reverse(row)
-		choice[r] = p.TopK == len(row) || row[p.TopK-1]-row[p.TopK] > 0.03*max(row[0], -row[len(row)-1])
+		choice[r] = p.TopK == len(row) || row[p.TopK-1]-row[p.TopK] > 0.02*max(row[0], -row[len(row)-1])
 	}
 	return choice
 }
