@@ -47,6 +47,7 @@ func PlanMemory(ck *model.Checkpoint, o Options, info kernels.Info) (MemoryPlan,
 	if err != nil {
 		return MemoryPlan{}, err
 	}
+	o = o.settleDevice(info)
 	c := ck.Config
 	if err := errors.Join(o.checkModel(c), o.checkDevice(info)); err != nil {
 		return MemoryPlan{}, err

@@ -46,8 +46,8 @@ type Options struct {
 	MaxContext int
 	// MaxSequences run at once. Default 64, or StepTokens if that is less.
 	MaxSequences int
-	// StepTokens is the most tokens computed in one step, at least MaxSequences. Default 512, or MaxSequences if that is
-	// more. A long prompt is computed in several steps.
+	// StepTokens is the most tokens computed in one step, at least MaxSequences. Default 512, on a GPU 8192, or MaxSequences
+	// if that is more. A long prompt is computed in several steps.
 	StepTokens int
 	// QueueRequests is the most requests that wait while MaxSequences run. Default 1024. Beyond that ErrOverloaded.
 	QueueRequests int

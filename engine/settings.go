@@ -14,7 +14,8 @@ import (
 // The defaults of Options.
 const (
 	defaultSequences      = 64
-	defaultStepTokens     = 512
+	defaultStepTokens     = 512  // on a CPU, which is as fast with steps of that size as with larger ones
+	defaultGPUStepTokens  = 8192 // enough to keep all multiprocessors busy
 	defaultQueueRequests  = 1024
 	defaultBlockTokens    = 16
 	defaultSequenceTokens = 512 // of cache for each sequence
@@ -69,13 +70,11 @@ func (o Options) settle() (Options, error) {
 	if len(found) > 0 {
 		return o, fmt.Errorf("engine: options: %s", strings.Join(found, "; "))
 	}
-	switch {
-	case o.MaxSequences == 0 && o.StepTokens == 0:
-		o.MaxSequences, o.StepTokens = defaultSequences, defaultStepTokens
-	case o.MaxSequences == 0:
-		o.MaxSequences = min(defaultSequences, o.StepTokens)
-	case o.StepTokens == 0:
-		o.StepTokens = max(defaultStepTokens, o.MaxSequences)
+	if o.MaxSequences == 0 {
+		o.MaxSequences = defaultSequences
+		if o.StepTokens > 0 {
+			o.MaxSequences = min(o.MaxSequences, o.StepTokens)
+		}
 	}
 	if o.QueueRequests == 0 {
 		o.QueueRequests = defaultQueueRequests
@@ -87,6 +86,17 @@ func (o Options) settle() (Options, error) {
 		o.Log = func(string) {}
 	}
 	return o, nil
+}
+
+// settleDevice fills in the defaults that depend on the device.
+func (o Options) settleDevice(info kernels.Info) Options {
+	if o.StepTokens == 0 {
+		o.StepTokens = max(defaultStepTokens, o.MaxSequences)
+		if info.Kind == "cuda" {
+			o.StepTokens = max(defaultGPUStepTokens, o.MaxSequences)
+		}
+	}
+	return o
 }
 
 // checkDevice checks the options that depend on the device.

@@ -18,6 +18,7 @@ type gpu struct {
 	driver  *cuda.Driver
 	context *cuda.Context
 	sms     int
+	set     string // the kernel set
 
 	// Memory is shared with whoever allocates, frees or uploads.
 	memory  gpuMemory
@@ -91,7 +92,8 @@ func openGPU(o Options, g gpuOptions) (b backend, info Info, err error) {
 	}
 	device := d.context.Info()
 	info.Kind, info.Name, info.Capability = "cuda", device.Name, device.Capability()
-	info.KernelSet, info.Products = gpuSetName(target), "bf16"
+	d.set = gpuSetName(target)
+	info.KernelSet, info.Products = d.set, "bf16"
 	return d, info, nil
 }
 

@@ -2,7 +2,6 @@ package kernels
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 	"unsafe"
@@ -13,7 +12,7 @@ import (
 type Roofs struct {
 	Set  string     `json:"loops"`          // for which processors the loops are compiled, or "go"
 	Read []RoofLoop `json:"read"`           // bytes a second from memory, all threads together
-	FMA  []RoofLoop `json:"fma"`            // float32 operations a second, a multiply-add being two
+	FMA  []RoofLoop `json:"fma,omitempty"`  // float32 operations a second, a multiply-add being two; of CPUs
 	BF16 []RoofLoop `json:"bf16,omitempty"` // the same of bfloat16 dot products; none where the processor has no such thing
 }
 
@@ -49,16 +48,23 @@ type ProbeOptions struct {
 	LoopTime time.Duration
 }
 
-// Probe measures what a device's threads can do at best. The loops are the best for the machine, whatever kernel set the
-// device has. The device is a CPU.
+// Probe measures what a device can do at best: the threads of a CPU, with the best loops for the machine, whatever kernel set
+// the device has; or a GPU.
 type Probe struct {
 	device  *Device
-	pool    *pool // the device's
 	options ProbeOptions
-	set     probeSet
 	data    Buffer
-	args    *probeArgs // outside the Go heap
-	memory  Buffer     // of args
+
+	// Of a CPU.
+	pool   *pool // the device's; nil for a GPU
+	set    probeSet
+	args   *probeArgs // outside the Go heap
+	memory Buffer     // of args
+}
+
+// measurer is a backend with loops of its own. Its goroutine owns the device; the data is at least one unit.
+type measurer interface {
+	measure(ctx context.Context, data Buffer, each time.Duration) (Roofs, error)
 }
 
 // probeSet is the loops compiled for one family of processors.
@@ -90,12 +96,14 @@ func NewProbe(d *Device, o ProbeOptions) (*Probe, error) {
 	if o.ReadBytes < probeUnitBytes || o.LoopTime < 0 {
 		return nil, fmt.Errorf("kernels: measuring the machine: %d bytes for %v; at least %d bytes are read", o.ReadBytes, o.LoopTime, probeUnitBytes)
 	}
+	p := &Probe{device: d, options: o, set: bestProbeSet()}
+	var err error
 	c, ok := d.backend.(*cpu)
 	if !ok {
-		return nil, fmt.Errorf("kernels: measuring the machine: the loops are for the CPU, the device is %q: %w", d.info.Name, errors.ErrUnsupported)
+		p.data, err = d.Alloc(o.ReadBytes / probeUnitBytes * probeUnitBytes)
+		return p, err
 	}
-	p := &Probe{device: d, pool: c.pool, options: o, set: bestProbeSet()}
-	var err error
+	p.pool = c.pool
 	if p.memory, err = d.Alloc(sizeOf[probeArgs]()); err != nil {
 		return nil, err
 	}
@@ -126,6 +134,14 @@ const (
 
 // Measure runs all loops, for about half a second. The device is busy meanwhile.
 func (p *Probe) Measure(ctx context.Context) (Roofs, error) {
+	if m, ok := p.device.backend.(measurer); ok {
+		r := Roofs{}
+		err := p.device.Do(ctx, func(Ops) (err error) {
+			r, err = m.measure(ctx, p.data, p.options.LoopTime)
+			return err
+		})
+		return r, err
+	}
 	r := Roofs{Set: p.set.name}
 	err := p.device.Do(ctx, func(Ops) error {
 		for _, l := range []struct {
