@@ -31,6 +31,7 @@ type Info struct {
 	Products       string // how the inputs of matrix products are rounded: "bf16", or "f32" for not at all
 	KernelReason   string // one line: why KernelSet is "go"; empty for the others
 	DeviceReason   string // one line: why a CPU was taken and no GPU; empty where the options ask for it
+	Images         string // hash of the embedded images, for a GPU: see cuda.ImagesHash
 	Driver         string // NVIDIA's and its version, for a GPU
 	DriverFound    bool   // there is an NVIDIA driver, if perhaps one that cannot be used
 	Capability     string // compute capability of a GPU: "9.0"

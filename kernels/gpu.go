@@ -93,7 +93,7 @@ func openGPU(o Options, g gpuOptions) (b backend, info Info, err error) {
 	device := d.context.Info()
 	info.Kind, info.Name, info.Capability = "cuda", device.Name, device.Capability()
 	d.set = gpuSetName(target)
-	info.KernelSet, info.Products = d.set, "bf16"
+	info.KernelSet, info.Products, info.Images = d.set, "bf16", cuda.ImagesHash()
 	return d, info, nil
 }
 
