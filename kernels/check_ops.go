@@ -51,7 +51,9 @@ func (c *checker) attend(p *AttendParams) (tiles int) {
 	kvBlocks := c.kv(&p.KV, p.KVHeads, p.HeadDim)
 	c.ids("Work.Blocks", p.Work.Blocks, p.Work.BlockCount, kvBlocks)
 	c.segments(p, positions)
-	return c.items(p)
+	tiles = c.items(p)
+	c.shared(p)
+	return tiles
 }
 
 // gateDown checks the parameters of SiluDownAdd.

@@ -29,6 +29,8 @@ func openCPU(o Options) (backend, Info, error) {
 		Products:     set.products(),
 		KernelReason: reason,
 		Threads:      threads,
+
+		SharedAttention: true,
 	}, nil
 }
 

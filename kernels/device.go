@@ -25,19 +25,20 @@ type Options struct {
 
 // Info describes an open device.
 type Info struct {
-	Kind           string // "cpu" or "cuda"
-	Name           string // of the processor or the GPU
-	KernelSet      string // see Options; machine code for compute capability 9.0, or PTX that the driver has compiled
-	Products       string // how the inputs of matrix products are rounded: "bf16", or "f32" for not at all
-	KernelReason   string // one line: why KernelSet is "go"; empty for the others
-	DeviceReason   string // one line: why a CPU was taken and no GPU; empty where the options ask for it
-	Images         string // hash of the embedded images, for a GPU: see cuda.ImagesHash
-	Driver         string // NVIDIA's and its version, for a GPU
-	DriverFound    bool   // there is an NVIDIA driver, if perhaps one that cannot be used
-	Capability     string // compute capability of a GPU: "9.0"
-	Threads        int    // CPU worker threads
-	MemoryBytes    int64  // of the device; 0 if unknown
-	AvailableBytes int64  // that can still be allocated, on a CPU within the control group's limit; 0 if unknown
+	Kind            string // "cpu" or "cuda"
+	Name            string // of the processor or the GPU
+	KernelSet       string // see Options; machine code for compute capability 9.0, or PTX that the driver has compiled
+	Products        string // how the inputs of matrix products are rounded: "bf16", or "f32" for not at all
+	KernelReason    string // one line: why KernelSet is "go"; empty for the others
+	DeviceReason    string // one line: why a CPU was taken and no GPU; empty where the options ask for it
+	Images          string // hash of the embedded images, for a GPU: see cuda.ImagesHash
+	Driver          string // NVIDIA's and its version, for a GPU
+	DriverFound     bool   // there is an NVIDIA driver, if perhaps one that cannot be used
+	Capability      string // compute capability of a GPU: "9.0"
+	SharedAttention bool   // Attend takes shared items: see [Work]
+	Threads         int    // CPU worker threads
+	MemoryBytes     int64  // of the device; 0 if unknown
+	AvailableBytes  int64  // that can still be allocated, on a CPU within the control group's limit; 0 if unknown
 }
 
 // TakesKV says whether the device's kernels take a cache of the type.
