@@ -165,6 +165,24 @@ struct kernel_set {
       *int8_matmul;
 };
 
+// pool is what a worker sees of pool.go's rounds.
+struct pool {
+  uint64_t state;
+  uint32_t waiting, pad;
+  kernel *compiled;
+  void *args;
+};
+
+#define pool_open ((uint64_t)1 << 31)
+
+// Why quire_stay returns: nothing came for a while; the owner sleeps, and this was the last worker that it waits for; the
+// worker has joined a round whose kernel is not compiled.
+enum { pool_left, pool_last, pool_joined };
+
+// quire_stay computes the round that a worker has joined, and then others that come within spin_nanos of each other. *round
+// is the last one it has joined.
+int quire_stay(struct pool *p, uint64_t *round, int64_t spin_nanos);
+
 extern const struct kernel_set quire_avx512bf16, quire_avx512, quire_avx2, quire_portable;
 
 static inline void quire_run(kernel *k, void *args) { k(args); }

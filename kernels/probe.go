@@ -71,7 +71,7 @@ type measurer interface {
 type probeSet struct {
 	name           string
 	read, read4    kernel
-	fma, dot       kernel // dot may be nil
+	fma, dot       kernel // dot may be zero
 	fmaOps, dotOps int64  // operations of one step
 }
 
@@ -160,7 +160,7 @@ func (p *Probe) Measure(ctx context.Context) (Roofs, error) {
 		}
 		*p.args = probeArgs{steps: probeSteps}
 		r.FMA = append(r.FMA, RoofLoop{"12 chains", p.rate(ctx, p.set.fma, probeUnits, float64(probeUnits*probeSteps*p.set.fmaOps))})
-		if p.set.dot != nil {
+		if p.set.dot.compute != nil {
 			r.BF16 = append(r.BF16, RoofLoop{"12 chains", p.rate(ctx, p.set.dot, probeUnits, float64(probeUnits*probeSteps*p.set.dotOps))})
 		}
 		return ctx.Err()

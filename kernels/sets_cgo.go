@@ -24,7 +24,7 @@ func compiledSets() []kernelSet {
 // newSet is a set of C kernels whose panels have elements of so many bytes.
 func newSet(name string, panelBytes int, set *C.struct_kernel_set) kernelSet {
 	bind := func(k *C.kernel) kernel {
-		return func(args unsafe.Pointer) { C.quire_run(k, args) }
+		return kernel{func(args unsafe.Pointer) { C.quire_run(k, args) }, unsafe.Pointer(k)}
 	}
 	return kernelSet{
 		name:       name,
