@@ -32,6 +32,10 @@ func (m *sharing) Admit(id SeqID, p Prompt) (Admission, error) {
 	for _, pc := range m.pieces {
 		blocks += m.blocksFor(pc.end - pc.start)
 	}
+	if blocks > m.pool.Blocks() { // the pieces' ends take what a single one does not need
+		blocks = m.blocksFor(n)
+		m.pieces = append(m.pieces[:0], piece{end: n})
+	}
 	if err := m.tooLong(n, blocks); err != nil {
 		return Admission{}, err
 	}
@@ -174,8 +178,9 @@ func (m *sharing) settle(s *shared, p Prompt, source BlockID, need int) (cached 
 				m.hold(b)
 			}
 		}
+		spared := max(0, sl.end-max(sl.start, pc.start+pc.skip)) // if this need not be computed
 		if b != 0 {
-			cached += size
+			cached += spared
 		} else {
 			b = m.take(s.id, m.geometry.BlockTokens)
 			if pc.closed {
@@ -185,7 +190,7 @@ func (m *sharing) settle(s *shared, p Prompt, source BlockID, need int) (cached 
 				at.broken = true
 			}
 			if sl.load {
-				cached += m.load(b, sl, len(p.Tokens))
+				cached += spared - m.load(b, sl, len(p.Tokens))
 			}
 		}
 		at.parent = b

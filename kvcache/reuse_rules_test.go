@@ -47,7 +47,6 @@ func (m tieredManager) Moved(mv kvcache.Move, err error) {
 func reuses(over kvcache.Strategy) []kvcache.Strategy {
 	return []kvcache.Strategy{
 		sharing{kvcache.Reuse{Over: over}},
-		sharing{kvcache.Reuse{Over: over, Evict: kvcache.EvictLRU}},
 		kvcache.Reuse{Over: over, Bytes: 3 * 64 * 64}, // three blocks of the largest size
 		tiered{kvcache.Reuse{Over: over}},
 		tiered{kvcache.Reuse{Over: over, Bytes: 4 * 64 * 64, Evict: kvcache.EvictLRU}},

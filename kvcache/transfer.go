@@ -44,17 +44,16 @@ func (m *sharing) release(b BlockID) {
 	}
 }
 
-// load asks for a block's content from another tier. It returns how many tokens its sequence need not compute: the last one
-// of a prompt is computed all the same.
-func (m *sharing) load(b BlockID, sl *slot, tokens int) int {
+// load asks for a block's content from another tier. It returns how many tokens are computed all the same: the last one of a
+// prompt.
+func (m *sharing) load(b BlockID, sl *slot, tokens int) (again int) {
 	n := &m.nodes[b]
 	n.filling, n.brought = true, int32(sl.end-sl.start)
-	if sl.end == tokens {
-		n.brought--
-	}
+	again = count(sl.end == tokens)
+	n.brought -= int32(again)
 	m.refer(b)
 	m.transfers.queue = append(m.transfers.queue, Move{Kind: MoveLoad, To: b, Key: sl.key})
-	return int(n.brought)
+	return again
 }
 
 // copyLater asks for a copy of all but the last token of a full block, as soon as that is written. The caller holds from.
