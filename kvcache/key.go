@@ -26,7 +26,7 @@ const (
 type KeyChain struct {
 	identity [32]byte
 	sha      hash.Hash
-	buf      [256]byte
+	buf      [512]byte
 	sum      Key
 }
 
@@ -52,9 +52,15 @@ func (c *KeyChain) Root(salt string) Key {
 
 // Next is the key of tokens where everything before them has the key parent.
 func (c *KeyChain) Next(parent Key, tokens []int32) Key {
-	c.sha.Reset()
 	b := append(c.buf[:0], keyLink)
 	b = append(b, parent[:]...)
+	if len(b)+4*len(tokens) <= len(c.buf) { // as every block does: in one piece, which costs less
+		for _, t := range tokens {
+			b = binary.LittleEndian.AppendUint32(b, uint32(t))
+		}
+		return sha256.Sum256(b)
+	}
+	c.sha.Reset()
 	for _, t := range tokens {
 		if len(b)+4 > len(c.buf) {
 			c.sha.Write(b)

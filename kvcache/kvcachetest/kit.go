@@ -45,6 +45,19 @@ import (
 // context than they were computed in. The kit then asks of a chunk's slots only that they hold the chunk's own tokens.
 type Approximate interface{ Approximate() bool }
 
+// Reading is an optional ability of an approximate Strategy: how it reads a chunk by itself.
+type Reading interface {
+	// Reading says whether chunks are read after the prompt's first one, and how many tokens at the beginning of a chunk are
+	// computed again in their context once the chunk is written, in blocks besides the chunk's.
+	Reading() (afterHead bool, again int)
+}
+
+// Cutting is an optional ability of a Strategy: it cuts prompts that come without chunks.
+type Cutting interface {
+	// Cut appends the ends of the chunks, which then count like those of [kvcache.Prompt].
+	Cut(dst []int, tokens []int32) []int
+}
+
 // Sharing is an optional ability of a Strategy: true says that sequences share what they have in common. The kit then
 // also fails if nothing was ever reused.
 type Sharing interface{ Sharing() bool }

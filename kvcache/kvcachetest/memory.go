@@ -47,6 +47,7 @@ type flight struct {
 // stream. Loads and stores fly: each is reported now or in a later call, at the latest when all is true.
 func (w *world) transfer(all bool) {
 	w.moves = w.manager.Moves(w.moves[:0])
+	w.peak = max(w.peak, w.pool.CountUsed()) // a store may hold its block from now on
 	for _, m := range w.moves {
 		w.note("transfer of kind %d from block %d to %d", int(m.Kind), int(m.From), int(m.To))
 		w.tally.transfers++

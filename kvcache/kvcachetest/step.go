@@ -11,8 +11,17 @@ type planned struct {
 	seq     *sequence
 	span    kvcache.Span
 	view    []place // one for each token seen, the span's own last
-	first   int     // index of the first token seen
+	head    int     // tokens of the first chunk that come before a chunk that is read after it
+	first   int     // index of the first token seen after those
 	removed bool    // its sequence was removed before the step ran
+}
+
+// index is which token of the sequence the view's i-th is.
+func (p *planned) index(i int) int {
+	if i < p.head {
+		return i
+	}
+	return p.first + i - p.head
 }
 
 // place is where a view says a token is.
@@ -93,7 +102,9 @@ func (w *world) give(s *sequence, budget int) int {
 			w.failf("Next of sequence %d: got %+v, with %d tokens and a budget of %d", s.id, span, len(s.tokens), budget)
 		}
 		for i := span.Start; i < span.Start+span.Len; i++ {
-			if s.state[i] != missing {
+			if again := s.state[i] == computed && w.inAgain(s, i); again {
+				s.again[i] = true
+			} else if s.state[i] != missing {
 				w.failf("Next of sequence %d: token %d is given again", s.id, i)
 			}
 			s.state[i] = pending
@@ -103,6 +114,12 @@ func (w *world) give(s *sequence, budget int) int {
 	w.scrub()
 	w.peak = max(w.peak, w.pool.CountUsed())
 	return given
+}
+
+// inAgain says whether a token that is computed may be given once more, to be computed in its context.
+func (w *world) inAgain(s *sequence, i int) bool {
+	start, inChunk := s.chunkOf(i)
+	return w.approximate && inChunk && start > 0 && i < start+w.again && !s.again[i]
 }
 
 // look asks for the view of a span and checks all of it but the memory's content.
@@ -117,12 +134,16 @@ func (w *world) look(s *sequence, span kvcache.Span) *planned {
 		w.walk(p, seg)
 	}
 	p.first = span.Start + span.Len - len(p.view)
+	if start, _ := p.seq.chunkOf(span.Start); p.first != 0 && w.afterHead && start > 0 {
+		p.head = p.seq.chunks[0]
+		p.first += p.head
+	}
 	if whole := p.first == 0; !whole && !w.alone(p) {
 		w.failf("View of %+v: sees %d tokens, want %d", span, len(p.view), span.Start+span.Len)
 	}
 	for i, at := range p.view {
-		index := p.first + i
-		if want := p.view[0].pos + i; at.pos != want || p.first == 0 && at.pos != index {
+		index := p.index(i)
+		if want := p.view[0].pos + i; at.pos != want || (p.first == 0 || p.head > 0) && at.pos != i {
 			w.failf("View of %+v: token %d stands at position %d", span, index, at.pos)
 		}
 		if index >= span.Start && at.stored != at.pos || !w.anyPosition && at.stored != at.pos {
@@ -162,7 +183,7 @@ func (w *world) compute(p *planned) {
 	exact := p.first == 0
 	own := len(p.view) - p.span.Len
 	for i, at := range p.view[:own] {
-		exact = w.read(p, p.first+i, at) && exact
+		exact = w.read(p, p.index(i), at) && exact
 	}
 	for i, at := range p.view[own:] {
 		index := p.span.Start + i

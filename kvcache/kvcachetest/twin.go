@@ -8,11 +8,13 @@ type kvPrompt = kvcache.Prompt
 type sequence struct {
 	id      kvcache.SeqID
 	prompt  kvPrompt
+	chunks  []int    // ends of the prompt's chunks, whoever cut them
 	tokens  []int32  // prompt and extensions
 	context []uint64 // [tokens] hash of the salt and of all tokens up to and with this one
 	chunk   []uint64 // [tokens] the same from the start of the token's chunk on; the context outside of chunks
 	start   []int    // [tokens] where the token's chunk starts; 0 outside of chunks
 	state   []state  // [tokens]
+	again   []bool   // [tokens] computed in its context after having been computed in the chunk alone
 
 	cached    int  // as the manager said at admission
 	disturbed bool // cached need not be kept to: what it counted on was lost before the prompt was computed
@@ -27,8 +29,8 @@ const (
 	computed
 )
 
-func newSequence(id kvcache.SeqID, p kvPrompt) *sequence {
-	s := &sequence{id: id, prompt: p}
+func newSequence(id kvcache.SeqID, p kvPrompt, chunks []int) *sequence {
+	s := &sequence{id: id, prompt: p, chunks: chunks}
 	s.append(p.Tokens)
 	return s
 }
@@ -49,6 +51,7 @@ func (s *sequence) append(tokens []int32) {
 		s.context = append(s.context, mix(before, t))
 		s.start = append(s.start, start)
 		s.state = append(s.state, missing)
+		s.again = append(s.again, false)
 		if inChunk {
 			s.chunk = append(s.chunk, mix(chunk, t))
 		} else {
@@ -59,7 +62,7 @@ func (s *sequence) append(tokens []int32) {
 
 // chunkOf is where the chunk around token i starts, if there is one.
 func (s *sequence) chunkOf(i int) (start int, ok bool) {
-	for _, end := range s.prompt.Chunks {
+	for _, end := range s.chunks {
 		if i < end {
 			return start, true
 		}
@@ -82,15 +85,16 @@ func (s *sequence) computed(tokens int) int {
 	return n
 }
 
-// blocks is what the first n tokens need with nothing shared, each chunk in blocks of its own.
-func (s *sequence) blocks(n, blockTokens int) int {
-	return blocksAlone(s.prompt.Chunks, n, blockTokens)
+// blocks is what the first n tokens need with nothing shared, each chunk in blocks of its own, and the tokens that are
+// computed again.
+func (s *sequence) blocks(n, blockTokens, again int) int {
+	return blocksAlone(s.chunks, n, blockTokens, again)
 }
 
-func blocksAlone(chunks []int, n, blockTokens int) int {
+func blocksAlone(chunks []int, n, blockTokens, again int) int {
 	blocks, start := 0, 0
 	for _, end := range chunks {
-		blocks += roundUp(end-start, blockTokens)
+		blocks += roundUp(end-start, blockTokens) + roundUp(min(again, end-start), blockTokens)
 		start = end
 	}
 	return blocks + roundUp(n-start, blockTokens)

@@ -49,7 +49,7 @@ func (w *world) verifyStats() {
 	}
 	need := 0
 	for _, s := range w.sequences {
-		need += s.blocks(len(s.tokens), w.blockTokens)
+		need += s.blocks(len(s.tokens), w.blockTokens, w.again)
 	}
 	if used > need+2*st.PendingMoves { // a source and a target each
 		w.failf("%d blocks are in use; %d sequences need at most %d, and %d transfers are pending", used, len(w.sequences), need, st.PendingMoves)

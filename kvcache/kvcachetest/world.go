@@ -30,7 +30,9 @@ type world struct {
 	faulty      bool // transfers may fail
 	failing     bool // all transfers fail
 	approximate bool
-	step        int // number of the step
+	afterHead   bool // chunks may be read after the first one
+	again       int  // tokens of each chunk that are computed again in their context
+	step        int  // number of the step
 	inStep      bool
 	plan        []*planned
 	peak        int          // most blocks in use after any call
@@ -57,6 +59,9 @@ func newWorld(t TB, s kvcache.Strategy, c config, in choices) *world {
 	if a, ok := s.(Approximate); ok {
 		w.approximate = a.Approximate()
 		w.anyPosition = w.anyPosition || w.approximate // such strategies may refuse the others
+	}
+	if r, ok := s.(Reading); ok {
+		w.afterHead, w.again = r.Reading()
 	}
 	pool, err := kvcache.NewPool(c.blocks, c.blockTokens)
 	if err != nil {
@@ -133,10 +138,10 @@ func (w *world) admit(p kvPrompt) *sequence {
 	available := w.manager.Available()
 	w.remember(&w.before)
 	a, err := w.manager.Admit(id, p)
-	n := len(p.Tokens)
+	n, chunks := len(p.Tokens), w.cut(p)
 	if err != nil {
 		w.unchanged("Admit", err)
-		need := blocksAlone(p.Chunks, n, w.blockTokens)
+		need := blocksAlone(chunks, n, w.blockTokens, w.again)
 		w.judge("Admit", err, n, roundUp(n, w.blockTokens), need, need, available)
 		return nil
 	}
@@ -150,7 +155,7 @@ func (w *world) admit(p kvPrompt) *sequence {
 		w.failf("Admit: %d prompt tokens cached where all are to be computed", a.Cached)
 	}
 	w.nextID++
-	s := newSequence(id, p)
+	s := newSequence(id, p, chunks)
 	s.cached = a.Cached
 	w.sequences = append(w.sequences, s)
 	w.tally.sequences++
@@ -158,6 +163,14 @@ func (w *world) admit(p kvPrompt) *sequence {
 	w.tally.cached += a.Cached
 	w.verify()
 	return s
+}
+
+// cut is where the prompt's chunks end.
+func (w *world) cut(p kvPrompt) []int {
+	if c, ok := w.strategy.(Cutting); ok && p.Chunks == nil {
+		return c.Cut(nil, p.Tokens)
+	}
+	return p.Chunks
 }
 
 // extend asks for room for n more tokens. It returns whether there was.
@@ -168,7 +181,7 @@ func (w *world) extend(s *sequence, n int) bool {
 	total := len(s.tokens) + n
 	if err := w.manager.Extend(s.id, n); err != nil {
 		w.unchanged("Extend", err)
-		w.judge("Extend", err, total, roundUp(total, w.blockTokens), s.blocks(total, w.blockTokens), roundUp(n, w.blockTokens), available)
+		w.judge("Extend", err, total, roundUp(total, w.blockTokens), s.blocks(total, w.blockTokens, w.again), roundUp(n, w.blockTokens), available)
 		return false
 	}
 	if total > w.maxTokens {

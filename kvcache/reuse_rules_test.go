@@ -1,0 +1,73 @@
+package kvcache_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/quire-llm/quire/kvcache"
+	"github.com/quire-llm/quire/kvcache/kvcachetest"
+)
+
+// tiered is Reuse over a tier that holds what the kit has seen stored: its bytes are the kit's.
+type tiered struct{ kvcache.Reuse }
+
+func (tiered) Sharing() bool { return true }
+
+func (s tiered) NewManager(p *kvcache.Pool, g kvcache.Geometry) (kvcache.Manager, error) {
+	held := keySet{}
+	s.Tier = held
+	m, err := s.Reuse.NewManager(p, g)
+	return tieredManager{m, held}, err
+}
+
+type keySet map[kvcache.Key]bool
+
+func (k keySet) Open(kvcache.Geometry) (kvcache.Store, error) { return k, nil }
+func (k keySet) Has(key kvcache.Key) bool                     { return k[key] }
+func (keySet) Load(kvcache.Key, []byte) error                 { return nil }
+func (keySet) Save(kvcache.Key, []byte) error                 { return nil }
+func (keySet) Close() error                                   { return nil }
+
+type tieredManager struct {
+	kvcache.Manager
+	held keySet
+}
+
+func (m tieredManager) Moved(mv kvcache.Move, err error) {
+	switch {
+	case mv.Kind == kvcache.MoveStore && err == nil:
+		m.held[mv.Key] = true
+	case mv.Kind == kvcache.MoveLoad && err != nil:
+		delete(m.held, mv.Key) // as a store does with a file that is damaged
+	}
+	m.Manager.Moved(mv, err)
+}
+
+// reuses are the kinds of Reuse that the rules are tried on.
+func reuses(over kvcache.Strategy) []kvcache.Strategy {
+	return []kvcache.Strategy{
+		sharing{kvcache.Reuse{Over: over}},
+		kvcache.Reuse{Over: over, Bytes: 3 * 64 * 64}, // three blocks of the largest size
+		tiered{kvcache.Reuse{Over: over}},
+		tiered{kvcache.Reuse{Over: over, Bytes: 4 * 64 * 64, Evict: kvcache.EvictLRU}},
+	}
+}
+
+func TestReuseKeepsTheRules(t *testing.T) {
+	for i, s := range reuses(nil) {
+		t.Run(fmt.Sprintf("kind=%d", i), func(t *testing.T) { kvcachetest.Run(t, s) })
+	}
+}
+
+func BenchmarkReuse(b *testing.B) { kvcachetest.Bench(b, kvcache.Reuse{}) }
+
+func FuzzReuse(f *testing.F) {
+	for _, seed := range kvcachetest.FuzzSeeds() {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, s := range reuses(nil) {
+			kvcachetest.FuzzOps(t, s, data)
+		}
+	})
+}
