@@ -82,7 +82,8 @@ func TestPoolMixes(t *testing.T) {
 			d, err := Open(Options{Device: "cpu", Threads: threads, KernelSet: set.name})
 			require.NoError(t, err)
 			require.NoError(t, d.Do(t.Context(), func(Ops) error {
-				c, a := d.cpu, &d.cpu.args.norm
+				c := d.backend.(*cpu)
+				a := &c.args.norm
 				x, out := alloc(t, d, 4*units*cols), alloc(t, d, 4*units*cols)
 				*a = normArgs{x: x.addr, out: out.addr, cols: cols, outStride: cols}
 				var counts [units]atomic.Int32

@@ -40,7 +40,7 @@ func TestGoldensCUDA(t *testing.T) {
 				r := newRig(t, device, openReference(t, ref, file), kv)
 				tol := bf16Tolerance(t, ref, file)
 				tol.Flips = max(tol.Flips, 1.0/40)
-				if r.model.Config.Experts > 0 {
+				if r.model.Config.MoE.Experts > 0 {
 					tol.P99 *= 2 / 1.5
 					tol.Logprob = 1.25 * 0.282
 				}
