@@ -28,7 +28,7 @@ test-gpu-build: ## test binaries and the program for a machine with a GPU and wi
 	@set -e; for pkg in kernels kernels/cuda model engine; do \
 	  $(GO) test -c -trimpath -ldflags '-s -w' -tags $(TAGS) -o gpu/$$(basename $$pkg).test ./$$pkg; \
 	done
-	$(GO) build -trimpath -ldflags '-s -w' -o gpu/quire ./cmd/quire
+	$(GO) build -buildvcs=true -trimpath -ldflags '-s -w' -o gpu/ ./cmd/quire ./bench/...
 
 test-gpu: test-gpu-build ## the tests of this machine's GPU; logs in gpu/logs
 	kernels/cuda/test-gpu.sh gpu/logs

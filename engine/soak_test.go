@@ -33,7 +33,9 @@ func TestSoak(t *testing.T) {
 	require.NoError(t, err)
 	defer device.Close()
 	soak := func(requests int) (finished, cut int64, stats Stats) {
-		e := openTiny(t, func(o *Options) { o.Device, o.MaxContext, o.CacheTokens, o.MaxSequences, o.QueueRequests = device, 272, 1024, 48, requests })
+		e := openTiny(t, func(o *Options) {
+			o.Device, o.MaxContext, o.CacheTokens, o.MaxSequences, o.QueueRequests = device, 272, 1024, 48, requests
+		})
 		var next, whole, broken atomic.Int64
 		var workers sync.WaitGroup
 		for range 64 {
@@ -58,18 +60,16 @@ func TestSoak(t *testing.T) {
 		return whole.Load(), broken.Load(), stats
 	}
 	soak(20) // what a device allocates once
-	before := device.Info().AvailableBytes
+	before := device.Info().TakenBytes
 	finished, cut, stats := soak(requests)
-	after := device.Info().AvailableBytes
-	t.Logf("%d requests answered, %d broken off; %d steps, %d preemptions; %d MiB of device memory free before, %d after",
-		finished, cut, stats.Steps, stats.Preemptions, before>>20, after>>20)
+	after := device.Info().TakenBytes
+	t.Logf("%d requests answered, %d broken off; %d steps, %d preemptions; %d KiB of device memory taken before, %d after",
+		finished, cut, stats.Steps, stats.Preemptions, before>>10, after>>10)
 	require.Positive(t, cut)
 	if requests >= 200 {
 		require.Positive(t, stats.Preemptions, "the test shall preempt")
 	}
-	if device.Info().Kind == "cuda" {
-		require.InDelta(t, before, after, 64<<20, "device memory")
-	}
+	require.LessOrEqual(t, after, before+16<<20, "memory of the device, of which scratch may grow")
 }
 
 // askAnything makes a random request, and says whether it was answered to its end.

@@ -7,6 +7,7 @@ type backend interface {
 	free(b Buffer)
 	upload(host []byte) (Buffer, error)
 	memoryBytes() (total, available int64) // 0 if unknown
+	takenBytes() int64                     // that alloc and upload have given out and free has not taken back
 	activationBytes() int
 
 	begin() error          // the goroutine, locked to a thread that is new to the device, owns it from now on

@@ -41,6 +41,8 @@ func (c *cpu) prepare() (Ops, error) { return c, nil }
 // settle has nothing to do: operations are done when they return.
 func (c *cpu) settle() error { return nil }
 
+func (c *cpu) takenBytes() int64 { return c.memory.taken() }
+
 func (c *cpu) memoryBytes() (total, available int64) { return machineMemory() }
 
 func (c *cpu) activationBytes() int { return 4 }

@@ -38,6 +38,7 @@ type Info struct {
 	SharedAttention bool   // Attend takes shared items: see [Work]
 	Threads         int    // CPU worker threads
 	MemoryBytes     int64  // of the device; 0 if unknown
+	TakenBytes      int64  // of memory that the device has given out
 	AvailableBytes  int64  // that can still be allocated, on a CPU within the control group's limit; 0 if unknown
 }
 
@@ -139,6 +140,7 @@ const gpuSetPrefix = "cuda "
 func (d *Device) Info() Info {
 	i := d.info
 	i.MemoryBytes, i.AvailableBytes = d.backend.memoryBytes()
+	i.TakenBytes = d.backend.takenBytes()
 	return i
 }
 

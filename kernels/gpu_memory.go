@@ -189,6 +189,22 @@ func memoryError(err error, doing string, bytes int) error {
 	return fmt.Errorf("kernels: %s %d bytes: %w", doing, bytes, err)
 }
 
+// taken is what is allocated now.
+func (m *gpuMemory) taken() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	bytes := 0
+	for _, size := range m.sizes {
+		bytes += size
+	}
+	for _, s := range m.slabs {
+		bytes += s.bytes
+	}
+	return int64(bytes)
+}
+
+func (g *gpu) takenBytes() int64 { return g.memory.taken() }
+
 func (g *gpu) alloc(bytes int) (Buffer, error) { return g.memory.alloc(bytes) }
 
 func (g *gpu) free(b Buffer) {

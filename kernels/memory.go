@@ -31,6 +31,17 @@ func (m *memory) alloc(bytes int) (Buffer, error) {
 	return Buffer{addr: addr, size: bytes}, nil
 }
 
+// taken is the memory that is allocated now.
+func (m *memory) taken() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	bytes := 0
+	for _, size := range m.sizes {
+		bytes += size
+	}
+	return int64(bytes)
+}
+
 // free gives back what alloc returned; other buffers are ignored.
 func (m *memory) free(b Buffer) {
 	m.mu.Lock()

@@ -53,7 +53,9 @@ func openReference(t testing.TB, ref reference, file *golden.File) *Checkpoint {
 // leads: one in fifty is allowed.
 func bf16Tolerance(t testing.TB, ref reference, file *golden.File) golden.Tolerance {
 	if file.BF16Error.Mean > 0 {
-		return golden.BF16(file)
+		tol := golden.BF16(file)
+		tol.Flips = 0 // nothing flips on the CPU
+		return tol
 	}
 	var recorded struct{ Errors map[string]golden.Error }
 	data, err := os.ReadFile("testdata/goldens/bf16.json")
@@ -61,7 +63,7 @@ func bf16Tolerance(t testing.TB, ref reference, file *golden.File) golden.Tolera
 	require.NoError(t, json.Unmarshal(data, &recorded))
 	require.Contains(t, recorded.Errors, ref.name())
 	tol := golden.BF16(&golden.File{BF16Error: recorded.Errors[ref.name()]})
-	tol.Flips = 0.02
+	tol.Flips, tol.Always = 0.02, 0
 	return tol
 }
 

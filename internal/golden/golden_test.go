@@ -223,9 +223,37 @@ func TestOpen(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// TestFlipsWhereRecorded: one wrong token past the margin fails a file that records the reference's own bfloat16 run.
-func TestFlipsWhereRecorded(t *testing.T) {
-	require.Zero(t, BF16(&File{BF16Error: Error{Mean: 0.004, P99: 0.036}}).Flips)
+// TestLeads: how large a lead must be to count, and how many may flip all the same.
+func TestLeads(t *testing.T) {
+	file := func(mean float64, leads ...float64) *File {
+		return &File{BF16Error: Error{Mean: mean, P99: 5 * mean}, Cases: []Case{{Margins: leads}}}
+	}
 	require.Zero(t, Float32().Flips)
-	require.Equal(t, 0.02, BF16(&File{}).Flips)
+	for _, c := range []struct {
+		name   string
+		file   *File
+		margin float64
+		flips  float64
+		always float64
+		judged bool
+	}{
+		{"nothing recorded", &File{}, 0.0321, 0.02, 0, true},
+		{"large leads", file(0.01, 1, 1, 1, 1, 0.01), 0.03, 0.02, 0.06, true},
+		{"smaller ones", file(0.01, 1, 1, 1, 0.025, 0.01), 0.02, 0.05, 0.06, true},
+		{"smaller than the error", file(0.01, 1, 1, 1, 0.01, 0.01), 0.03, 1, 0, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tol := BF16(c.file)
+			require.InDelta(t, c.margin, tol.Margin, 1e-12)
+			require.InDelta(t, c.flips, tol.Flips, 1e-12)
+			require.InDelta(t, c.always, tol.Always, 1e-12)
+			require.Equal(t, c.judged, tol.JudgesArgmax())
+		})
+	}
+	ref := Case{Tokens: []int32{1}, Greedy: []int32{7, 7}, Margins: []float64{0.05, 0.06}}
+	r := Compare(ref, Observed{PromptLogprobs: []float64{0}, Argmax: []int32{8, 8}}, BF16(file(0.01, 1)))
+	require.Equal(t, 2, r.Compared)
+	require.Len(t, r.Flips, 2)
+	require.Len(t, r.Failures, 1)
+	require.Contains(t, r.Failures[0], "continuation position 1")
 }
