@@ -155,8 +155,12 @@ func (p *Plan) alike(a, b *span, tokens int) int {
 			p.placeOf(x) != p.placeOf(y) {
 			break
 		}
-		inBlock := p.blockTokens - (int(s.Off)+x.token)%p.blockTokens
-		n := min(inBlock, int(s.Len)-x.token, int(t.Len)-y.token)
+		i, j := int(s.Block)+(int(s.Off)+x.token)/p.blockTokens, int(t.Block)+(int(t.Off)+y.token)/p.blockTokens
+		n, run := p.blockTokens-(int(s.Off)+x.token)%p.blockTokens, min(int(s.Len)-x.token, int(t.Len)-y.token)
+		for ; n < run && p.blocks[i+1] == p.blocks[j+1]; n += p.blockTokens {
+			i, j = i+1, j+1
+		}
+		n = min(n, run)
 		tokens, x, y = tokens+n, p.after(x, n), p.after(y, n)
 	}
 	return wholeTiles(min(tokens, most))
