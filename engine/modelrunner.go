@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/quire-llm/quire/attention"
 	"github.com/quire-llm/quire/kernels"
@@ -18,6 +19,7 @@ type modelRunner struct {
 
 	attention attention.Mode
 	shape     attention.Shape
+	saved     atomic.Int64 // attention.Plan.SavedReads of all steps
 
 	batch  model.Batch
 	asked  *questions              // of the step that runs
@@ -51,6 +53,7 @@ func (r *modelRunner) add(tokens []int32, view []kvcache.Segment) error {
 
 func (r *modelRunner) run(q *questions) error {
 	r.batch.Plan.Share(r.attention, r.shape)
+	r.saved.Add(int64(r.batch.Plan.SavedReads()))
 	if err := r.model.Reserve(&r.batch); err != nil {
 		return err
 	}
