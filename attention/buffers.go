@@ -9,12 +9,12 @@ import (
 
 // atLeast is the larger of each number.
 func (s Sizes) atLeast(t Sizes) Sizes {
-	return Sizes{Rows: max(s.Rows, t.Rows), Segments: max(s.Segments, t.Segments), Blocks: max(s.Blocks, t.Blocks)}
+	return Sizes{Rows: max(s.Rows, t.Rows), Segments: max(s.Segments, t.Segments), Blocks: max(s.Blocks, t.Blocks), Shared: max(s.Shared, t.Shared)}
 }
 
 // Bytes is the device memory that the lists take.
 func (s Sizes) Bytes() int {
-	return s.Rows*(4+4+itemBytes) + s.Segments*segmentBytes + s.Blocks*4
+	return s.Rows*(4+4+itemBytes) + s.Segments*segmentBytes + s.Blocks*4 + s.Shared/2*itemBytes + s.Shared*4
 }
 
 const (
@@ -33,6 +33,8 @@ type Buffers struct {
 	items    kernels.Buffer // [Sizes.Rows] WorkItem: an item has at least one row
 	segments kernels.Buffer // [Sizes.Segments] WorkSegment
 	blocks   kernels.Buffer // [Sizes.Blocks] int32
+	shared   kernels.Buffer // [Sizes.Shared/2] WorkItem: a shared item has at least two rows
+	rows     kernels.Buffer // [Sizes.Shared] int32
 }
 
 // NewBuffers allocates room for plans of up to the given sizes. Free gives it back.
@@ -44,7 +46,7 @@ func NewBuffers(device *kernels.Device, sizes Sizes) (*Buffers, error) {
 	return b, nil
 }
 
-// Reserve makes room for larger plans than any before; where there is room it costs three comparisons. It must not be
+// Reserve makes room for larger plans than any before; where there is room it costs four comparisons. It must not be
 // called within Device.Do. What was written before is lost.
 func (b *Buffers) Reserve(sizes Sizes) error {
 	if b.fits(sizes) {
@@ -55,7 +57,7 @@ func (b *Buffers) Reserve(sizes Sizes) error {
 		var err error
 		if *part.buffer, err = b.device.Alloc(part.bytes); err != nil {
 			grown.Free()
-			return fmt.Errorf("attention: making room for %d rows, %d segments and %d blocks: %w", sizes.Rows, sizes.Segments, sizes.Blocks, err)
+			return fmt.Errorf("attention: making room for %d rows, %d segments and %d blocks, %d rows that share: %w", sizes.Rows, sizes.Segments, sizes.Blocks, sizes.Shared, err)
 		}
 	}
 	b.Free()
@@ -64,7 +66,7 @@ func (b *Buffers) Reserve(sizes Sizes) error {
 }
 
 func (b *Buffers) fits(s Sizes) bool {
-	return s.Rows <= b.sizes.Rows && s.Segments <= b.sizes.Segments && s.Blocks <= b.sizes.Blocks
+	return s.Rows <= b.sizes.Rows && s.Segments <= b.sizes.Segments && s.Blocks <= b.sizes.Blocks && s.Shared <= b.sizes.Shared
 }
 
 // part is one of the buffers and its size.
@@ -73,13 +75,15 @@ type part struct {
 	bytes  int
 }
 
-func (b *Buffers) parts() [5]part {
-	return [5]part{
+func (b *Buffers) parts() [7]part {
+	return [7]part{
 		{&b.Positions, 4 * b.sizes.Rows},
 		{&b.Slots, 4 * b.sizes.Rows},
 		{&b.items, itemBytes * b.sizes.Rows},
 		{&b.segments, segmentBytes * b.sizes.Segments},
 		{&b.blocks, 4 * b.sizes.Blocks},
+		{&b.shared, b.sizes.Shared / 2 * itemBytes},
+		{&b.rows, 4 * b.sizes.Shared},
 	}
 }
 
@@ -98,8 +102,8 @@ func (b *Buffers) Free() {
 // what was reserved; nothing has been copied then. It allocates nothing.
 func (p *Plan) Write(ops kernels.Ops, b *Buffers) (kernels.Work, error) {
 	if size := p.Sizes(); !b.fits(size) {
-		return kernels.Work{}, fmt.Errorf("attention: writing a plan of %d rows, %d segments and %d blocks: room is reserved for %d, %d and %d",
-			size.Rows, size.Segments, size.Blocks, b.sizes.Rows, b.sizes.Segments, b.sizes.Blocks)
+		return kernels.Work{}, fmt.Errorf("attention: writing a plan of %d rows, %d segments and %d blocks, %d rows that share: room is reserved for %d, %d and %d, %d",
+			size.Rows, size.Segments, size.Blocks, size.Shared, b.sizes.Rows, b.sizes.Segments, b.sizes.Blocks, b.sizes.Shared)
 	}
 	for _, w := range [...]struct {
 		dst kernels.Buffer
@@ -110,6 +114,8 @@ func (p *Plan) Write(ops kernels.Ops, b *Buffers) (kernels.Work, error) {
 		{b.items, kernels.AsBytes(p.items)},
 		{b.segments, kernels.AsBytes(p.segments)},
 		{b.blocks, kernels.AsBytes(p.blocks)},
+		{b.shared, kernels.AsBytes(p.sharing.items)},
+		{b.rows, kernels.AsBytes(p.sharing.rows)},
 	} {
 		if len(w.src) == 0 {
 			continue
@@ -119,7 +125,8 @@ func (p *Plan) Write(ops kernels.Ops, b *Buffers) (kernels.Work, error) {
 		}
 	}
 	return kernels.Work{
-		Items: b.items, Segments: b.segments, Blocks: b.blocks,
+		Items: b.items, Segments: b.segments, Blocks: b.blocks, Shared: b.shared, SharedRows: b.rows,
 		ItemCount: len(p.items), SegmentCount: len(p.segments), BlockCount: len(p.blocks),
+		SharedCount: len(p.sharing.items), SharedRowCount: len(p.sharing.rows),
 	}, nil
 }

@@ -76,7 +76,7 @@ func TestWriteAndReserve(t *testing.T) {
 	b, err := NewBuffers(d, Sizes{Rows: 3, Segments: 3, Blocks: 6})
 	require.NoError(t, err)
 	require.NoError(t, write(one(3), b))
-	require.ErrorContains(t, write(one(4), b), "writing a plan of 4 rows, 4 segments and 8 blocks: room is reserved for 3, 3 and 6")
+	require.ErrorContains(t, write(one(4), b), "writing a plan of 4 rows, 4 segments and 8 blocks, 0 rows that share: room is reserved for 3, 3 and 6, 0")
 
 	kept := b.Positions
 	require.NoError(t, b.Reserve(Sizes{Rows: 2, Segments: 3, Blocks: 1}))
@@ -97,7 +97,7 @@ func TestWriteAndReserve(t *testing.T) {
 }
 
 func TestSizesBytes(t *testing.T) {
-	require.Equal(t, 10*(4+4+16)+3*20+7*4, Sizes{Rows: 10, Segments: 3, Blocks: 7}.Bytes())
+	require.Equal(t, 10*(4+4+16)+3*20+7*4+2*16+5*4, Sizes{Rows: 10, Segments: 3, Blocks: 7, Shared: 5}.Bytes())
 }
 
 func TestWriteAllocatesNothing(t *testing.T) {

@@ -37,6 +37,7 @@ type Plan struct {
 	items       []kernels.WorkItem
 	segments    []kernels.WorkSegment
 	blocks      []int32
+	sharing     sharing
 	maxPosition int32
 	maxBlock    int32
 }
@@ -50,6 +51,7 @@ func (p *Plan) Reset(blockTokens int) {
 		items:       p.items[:0],
 		segments:    p.segments[:0],
 		blocks:      p.blocks[:0],
+		sharing:     p.sharing.emptied(),
 		maxPosition: -1,
 	}
 }
@@ -60,7 +62,7 @@ func (p *Plan) Add(view []kvcache.Segment, rows int) error {
 	if err := p.check(view, rows); err != nil {
 		return fmt.Errorf("attention: adding %d rows: %w", rows, err)
 	}
-	firstRow, firstSegment := len(p.Positions), len(p.segments)
+	firstRow, firstSegment, firstItem := len(p.Positions), len(p.segments), len(p.items)
 	later := tokens(view) // tokens from the segment's first on
 	for _, s := range view {
 		p.segments = append(p.segments, kernels.WorkSegment{
@@ -79,6 +81,10 @@ func (p *Plan) Add(view []kvcache.Segment, rows int) error {
 			Segment: int32(firstSegment), Segments: int32(len(view)),
 		})
 	}
+	p.sharing.spans = append(p.sharing.spans, span{
+		row: firstRow, rows: rows, item: firstItem, items: len(p.items) - firstItem,
+		segment: firstSegment, segments: len(view), before: tokens(view) - rows,
+	})
 	return nil
 }
 
@@ -160,9 +166,10 @@ type Sizes struct {
 	Rows     int
 	Segments int
 	Blocks   int // of all segments
+	Shared   int // rows of all shared items
 }
 
 // Sizes are what the plan's lists hold.
 func (p *Plan) Sizes() Sizes {
-	return Sizes{Rows: len(p.Positions), Segments: len(p.segments), Blocks: len(p.blocks)}
+	return Sizes{Rows: len(p.Positions), Segments: len(p.segments), Blocks: len(p.blocks), Shared: len(p.sharing.rows)}
 }

@@ -77,6 +77,9 @@ func (e *Engine) open(ctx context.Context, o Options) error {
 	if e.runner.kv, err = model.NewKV(device, ck.Config, plan.Blocks, o.BlockTokens, o.KV); err != nil {
 		return memoryError(err)
 	}
+	if info.SharedAttention {
+		e.runner.attention, e.runner.shape = o.Attention, attentionShape(ck.Config, o.KV)
+	}
 	s, err := newScheduler(o, plan, ck)
 	if err != nil {
 		return err

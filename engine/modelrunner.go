@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/quire-llm/quire/attention"
 	"github.com/quire-llm/quire/kernels"
@@ -16,16 +17,25 @@ type modelRunner struct {
 	kv        *model.KV
 	logitRows int // most at once
 
+	attention attention.Mode
+	shape     attention.Shape
+	saved     atomic.Int64 // attention.Plan.SavedReads of all steps
+
 	batch  model.Batch
 	asked  *questions              // of the step that runs
 	doStep func(kernels.Ops) error // compute, as a value that is made once
 }
 
 func newModelRunner(device *kernels.Device, m *model.Model, kv *model.KV) *modelRunner {
-	r := &modelRunner{device: device, model: m, kv: kv, logitRows: m.Options().MaxLogitRows}
+	r := &modelRunner{device: device, model: m, kv: kv, logitRows: m.Options().MaxLogitRows, attention: attention.Ordinary}
 	r.batch.Plan = &attention.Plan{}
 	r.doStep = r.compute
 	return r
+}
+
+// attentionShape is a layer's, for the cost model.
+func attentionShape(c model.Config, kv kernels.KVType) attention.Shape {
+	return attention.Shape{Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim, TokenBytes: c.KVBytesPerToken(kv) / c.Layers}
 }
 
 func (r *modelRunner) begin() {
@@ -42,6 +52,8 @@ func (r *modelRunner) add(tokens []int32, view []kvcache.Segment) error {
 }
 
 func (r *modelRunner) run(q *questions) error {
+	r.batch.Plan.Share(r.attention, r.shape)
+	r.saved.Add(int64(r.batch.Plan.SavedReads()))
 	if err := r.model.Reserve(&r.batch); err != nil {
 		return err
 	}

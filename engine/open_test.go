@@ -24,6 +24,7 @@ func TestOptions(t *testing.T) {
 			[]string{"CacheTokens must be 0 or more, not -1", "MaxContext must", "MaxSequences must", "StepTokens must", "QueueRequests must be 0 or more, not -5"}},
 		{"block", Options{Model: "tiny", BlockTokens: 17}, []string{"BlockTokens must be 16, 32 or 64, not 17"}},
 		{"element type", Options{Model: "tiny", KV: 9}, []string{"KV is 9"}},
+		{"attention", Options{Model: "tiny", Attention: 9}, []string{"Attention is 9"}},
 		{"context beyond the cache", Options{Model: "tiny", MaxContext: 100, CacheTokens: 64}, []string{"MaxContext is 100"}},
 		{"steps too small", Options{Model: "tiny", MaxSequences: 100, StepTokens: 64}, []string{"StepTokens is 64"}},
 		{"context beyond the model", Options{Model: "tiny", MaxContext: 5000}, []string{"MaxContext is 5000, and the model was made for 4096 tokens"}},

@@ -2,6 +2,7 @@
 package engine
 
 import (
+	"github.com/quire-llm/quire/attention"
 	"github.com/quire-llm/quire/kernels"
 	"github.com/quire-llm/quire/kvcache"
 	"github.com/quire-llm/quire/model"
@@ -36,6 +37,11 @@ type Options struct {
 	CacheTokens int
 	// KV is the element type of the cache. Default: bfloat16. KVI8 takes about half of its memory, and an approximation.
 	KV kernels.KVType
+
+	// Attention says whether tokens that several sequences of a step share are attended once for all of them: attention.Auto
+	// (default) where it pays, attention.Ordinary never, attention.Shared always. The tokens that come out are the same. A
+	// device without shared attention (kernels.Info) is always ordinary.
+	Attention attention.Mode
 
 	// GPUMemory is the part of a GPU's free memory that may be taken, weights and all, up to 1. If it is given, and
 	// CacheTokens is not, the KV cache takes all of it that is left. 0: at most 0.9, and a cache by CacheTokens' default.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/quire-llm/quire/attention"
 	"github.com/quire-llm/quire/kernels"
 	"github.com/quire-llm/quire/kvcache"
 	"github.com/quire-llm/quire/model"
@@ -60,6 +61,9 @@ func (o Options) settle() (Options, error) {
 	}
 	if !(o.GPUMemory >= 0 && o.GPUMemory <= 1) {
 		wrong("GPUMemory is %v, want a part of the free memory from 0 to 1", o.GPUMemory)
+	}
+	if !slices.Contains(attention.Modes(), o.Attention) {
+		wrong("Attention is %d, which is no mode", o.Attention)
 	}
 	if o.CacheTokens > 0 && o.MaxContext > o.CacheTokens {
 		wrong("MaxContext is %d, and a cache of CacheTokens %d never holds a sequence so long", o.MaxContext, o.CacheTokens)

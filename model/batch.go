@@ -15,7 +15,7 @@ type Batch struct {
 }
 
 // Reserve makes room on the device for a batch with more segments or blocks than any before; where there is room it costs
-// three comparisons. Call it before Device.Do, not within: Forward fails where there is no room.
+// four comparisons. Call it before Device.Do, not within: Forward fails where there is no room.
 func (m *Model) Reserve(b *Batch) error { return m.lists.Reserve(b.Plan.Sizes()) }
 
 // check says what is wrong with a batch.

@@ -69,7 +69,7 @@ func (a *activations) parts(c Config, o LoadOptions, activationBytes int) []part
 }
 
 // lists is the room for work lists that a model starts with: every row of a step a sequence of its own with a past of
-// 1024 tokens in two segments. Reserve makes more.
+// 1024 tokens in two segments, that shares them on two levels. Reserve makes more.
 func (o LoadOptions) lists() attention.Sizes {
-	return attention.Sizes{Rows: o.MaxRows, Segments: 2 * o.MaxRows, Blocks: 64 * o.MaxRows}
+	return attention.Sizes{Rows: o.MaxRows, Segments: 2 * o.MaxRows, Blocks: 64 * o.MaxRows, Shared: 2 * o.MaxRows}
 }

@@ -184,6 +184,7 @@ func TestBadInput(t *testing.T) {
 		{name: "unknown flag", args: words("run -model tiny -temprature 1 hello"), exit: cli.Usage, says: "--temprature", hint: "did you mean --temperature?"},
 		{name: "unknown strategy", args: words("run -model tiny -cache magic hello"), exit: cli.Usage, says: `"magic"`, hint: "standard"},
 		{name: "unknown KV type", args: words("run -model tiny -kv fp4 hello"), exit: cli.Usage, says: `"fp4"`, hint: "bf16"},
+		{name: "unknown attention", args: words("run -model tiny -attention none hello"), exit: cli.Usage, says: `"none"`, hint: "ordinary"},
 		{name: "unknown block size", args: words("run -model tiny -block-tokens 17 hello"), exit: cli.Usage, says: "17", hint: "16, 32 or 64"},
 		{name: "unknown device", args: words("run -model tiny -device tpu hello"), exit: cli.Usage, says: `"tpu"`},
 		{name: "unknown kernel set", args: words("inspect tiny -kernel-set mmx"), exit: cli.Usage, says: `"mmx"`},

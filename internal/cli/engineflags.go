@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/quire-llm/quire/attention"
 	"github.com/quire-llm/quire/engine"
 	"github.com/quire-llm/quire/kernels"
 	"github.com/quire-llm/quire/kvcache"
@@ -35,6 +36,7 @@ type EngineFlags struct {
 	WeightsCache string
 
 	Cache       string
+	Attention   string
 	KV          string
 	BlockTokens int
 	CacheTokens int
@@ -64,9 +66,11 @@ func (f *EngineFlags) RegisterCache(flags *pflag.FlagSet) {
 	flags.IntVar(&f.CacheTokens, "cache-tokens", 0, "capacity of the KV cache in tokens (default: by the context and by memory)")
 }
 
-// RegisterStrategy adds --cache.
+// RegisterStrategy adds --cache and --attention.
 func (f *EngineFlags) RegisterStrategy(flags *pflag.FlagSet) {
 	flags.StringVar(&f.Cache, "cache", strategies[0].Name(), "KV-cache `strategy`: "+strings.Join(strategyNames(), ", "))
+	flags.StringVar(&f.Attention, "attention", attention.Auto.String(),
+		"how tokens that sequences of a step share are attended: once for all where it pays (auto), never (ordinary) or always (shared)")
 }
 
 // RegisterContext adds --context.
@@ -92,6 +96,9 @@ func (f *EngineFlags) Options() (engine.Options, error) {
 		return o, err
 	}
 	if o.Cache, err = parseStrategy(f.Cache); err != nil {
+		return o, err
+	}
+	if o.Attention, err = parseAttention(f.Attention); err != nil {
 		return o, err
 	}
 	for _, n := range []struct {
@@ -134,6 +141,16 @@ func parseWeights(name string) (kernels.Format, error) {
 		}
 	}
 	return 0, UsageError("take bf16 or int8", "no weight format %q", name)
+}
+
+// parseAttention finds a mode of attention by its name; "" is the default.
+func parseAttention(name string) (attention.Mode, error) {
+	for _, m := range attention.Modes() {
+		if name == m.String() || name == "" {
+			return m, nil
+		}
+	}
+	return 0, UsageError("take auto, ordinary or shared", "no way of attention %q", name)
 }
 
 func parseStrategy(name string) (kvcache.Strategy, error) {
