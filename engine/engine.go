@@ -56,6 +56,7 @@ func (e *Engine) open(ctx context.Context, o Options) error {
 		return err
 	}
 	info := device.Info()
+	o = o.settleDevice(info)
 	o.Log(deviceLine(info))
 	plan, err := PlanMemory(ck, o, info)
 	if err != nil {

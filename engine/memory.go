@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -46,13 +47,14 @@ func PlanMemory(ck *model.Checkpoint, o Options, info kernels.Info) (MemoryPlan,
 	if err != nil {
 		return MemoryPlan{}, err
 	}
+	o = o.settleDevice(info)
 	c := ck.Config
-	if err := o.checkModel(c); err != nil {
+	if err := errors.Join(o.checkModel(c), o.checkDevice(info)); err != nil {
 		return MemoryPlan{}, err
 	}
 	p := MemoryPlan{
 		Available:       info.AvailableBytes,
-		Reserve:         info.AvailableBytes / 16,
+		Reserve:         o.reserve(info),
 		KVBytesPerToken: c.KVBytesPerToken(o.KV),
 		BlockTokens:     o.BlockTokens,
 		Context:         o.MaxContext,
@@ -63,6 +65,9 @@ func PlanMemory(ck *model.Checkpoint, o Options, info kernels.Info) (MemoryPlan,
 		p.Context = c.MaxPositions
 	}
 	p.WeightsMapped, p.Weights = ck.WeightMemory(o.Weights)
+	if info.Kind == "cuda" { // it has memory of its own
+		p.Weights, p.WeightsMapped = p.Weights+p.WeightsMapped, 0
+	}
 	needs := model.PlanMemory(c, o.load(p.Context), activationBytes(info))
 	angles := needs.Rope / int64(p.Context)
 	p.Activations, p.Rope = needs.Activations, needs.Rope
@@ -78,6 +83,18 @@ func activationBytes(info kernels.Info) int {
 		return 2
 	}
 	return 4
+}
+
+// reserve is what is left free of the memory that is available now.
+func (o Options) reserve(info kernels.Info) int64 {
+	if info.Kind != "cuda" {
+		return info.AvailableBytes / 16
+	}
+	share := o.GPUMemory
+	if share == 0 {
+		share = defaultGPUMemory
+	}
+	return int64(float64(info.AvailableBytes) * (1 - share))
 }
 
 // load are the options that the model is loaded with.
@@ -98,6 +115,9 @@ func (p *MemoryPlan) sizeCache(o Options) {
 	tokens := o.CacheTokens
 	if tokens == 0 {
 		tokens = p.Context + o.MaxSequences*defaultSequenceTokens
+		if o.GPUMemory > 0 && p.Available > 0 {
+			tokens = p.roomTokens(0)
+		}
 		if p.Available > 0 {
 			// A cache of one block is refused by fits, which says what is wrong.
 			tokens = max(min(tokens, p.roomTokens(p.WeightsMapped)), 1)

@@ -37,13 +37,17 @@ type Options struct {
 	// KV is the element type of the cache. Default: bfloat16. KVI8 takes about half of its memory, and an approximation.
 	KV kernels.KVType
 
+	// GPUMemory is the part of a GPU's free memory that may be taken, weights and all, up to 1. If it is given, and
+	// CacheTokens is not, the KV cache takes all of it that is left. 0: at most 0.9, and a cache by CacheTokens' default.
+	GPUMemory float64
+
 	// MaxContext is the longest sequence, prompt and output together. 0: the model's own limit, or what the cache holds if
 	// that is less.
 	MaxContext int
 	// MaxSequences run at once. Default 64, or StepTokens if that is less.
 	MaxSequences int
-	// StepTokens is the most tokens computed in one step, at least MaxSequences. Default 512, or MaxSequences if that is
-	// more. A long prompt is computed in several steps.
+	// StepTokens is the most tokens computed in one step, at least MaxSequences. Default 512, on a GPU 8192, or MaxSequences
+	// if that is more. A long prompt is computed in several steps.
 	StepTokens int
 	// QueueRequests is the most requests that wait while MaxSequences run. Default 1024. Beyond that ErrOverloaded.
 	QueueRequests int

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,10 +14,12 @@ import (
 // The defaults of Options.
 const (
 	defaultSequences      = 64
-	defaultStepTokens     = 512
+	defaultStepTokens     = 512  // on a CPU, which is as fast with steps of that size as with larger ones
+	defaultGPUStepTokens  = 8192 // enough to keep all multiprocessors busy
 	defaultQueueRequests  = 1024
 	defaultBlockTokens    = 16
 	defaultSequenceTokens = 512 // of cache for each sequence
+	defaultGPUMemory      = 0.9 // of what is free: kernels' scratch memory comes on top of the plan
 )
 
 // settle checks all options that can be checked without a model and fills in the defaults that do not depend on one.
@@ -55,6 +58,9 @@ func (o Options) settle() (Options, error) {
 	if !slices.Contains(kernels.KVTypes(), o.KV) {
 		wrong("KV is %d, which is no element type", o.KV)
 	}
+	if !(o.GPUMemory >= 0 && o.GPUMemory <= 1) {
+		wrong("GPUMemory is %v, want a part of the free memory from 0 to 1", o.GPUMemory)
+	}
 	if o.CacheTokens > 0 && o.MaxContext > o.CacheTokens {
 		wrong("MaxContext is %d, and a cache of CacheTokens %d never holds a sequence so long", o.MaxContext, o.CacheTokens)
 	}
@@ -64,13 +70,11 @@ func (o Options) settle() (Options, error) {
 	if len(found) > 0 {
 		return o, fmt.Errorf("engine: options: %s", strings.Join(found, "; "))
 	}
-	switch {
-	case o.MaxSequences == 0 && o.StepTokens == 0:
-		o.MaxSequences, o.StepTokens = defaultSequences, defaultStepTokens
-	case o.MaxSequences == 0:
-		o.MaxSequences = min(defaultSequences, o.StepTokens)
-	case o.StepTokens == 0:
-		o.StepTokens = max(defaultStepTokens, o.MaxSequences)
+	if o.MaxSequences == 0 {
+		o.MaxSequences = defaultSequences
+		if o.StepTokens > 0 {
+			o.MaxSequences = min(o.MaxSequences, o.StepTokens)
+		}
 	}
 	if o.QueueRequests == 0 {
 		o.QueueRequests = defaultQueueRequests
@@ -82,6 +86,28 @@ func (o Options) settle() (Options, error) {
 		o.Log = func(string) {}
 	}
 	return o, nil
+}
+
+// settleDevice fills in the defaults that depend on the device.
+func (o Options) settleDevice(info kernels.Info) Options {
+	if o.StepTokens == 0 {
+		o.StepTokens = max(defaultStepTokens, o.MaxSequences)
+		if info.Kind == "cuda" {
+			o.StepTokens = max(defaultGPUStepTokens, o.MaxSequences)
+		}
+	}
+	return o
+}
+
+// checkDevice checks the options that depend on the device.
+func (o Options) checkDevice(info kernels.Info) error {
+	if info.Kind != "" && !info.TakesKV(o.KV) {
+		return fmt.Errorf("engine: options: KV is %v, which the device %q does not take: %w", o.KV, info.Name, errors.ErrUnsupported)
+	}
+	if info.Kind == "cuda" && o.Weights == kernels.Int8 {
+		return fmt.Errorf("engine: options: Weights is int8, which only the CPU takes: %w", errors.ErrUnsupported)
+	}
+	return nil
 }
 
 // checkModel checks the options that depend on the model.

@@ -98,9 +98,15 @@ func (e *Engine) ResetPeak() { e.core.scheduler.peakBlocks.Store(0) }
 
 // deviceLine says what computes, and why so slowly if it is plain Go.
 func deviceLine(i kernels.Info) string {
+	if i.Kind == "cuda" {
+		return fmt.Sprintf("engine: %s, %s kernels, %s", i.Name, i.KernelSet, i.Driver)
+	}
 	line := fmt.Sprintf("engine: %s, %s kernels, %d threads", i.Name, i.KernelSet, i.Threads)
 	if i.KernelReason != "" {
 		line += " (" + i.KernelReason + ")"
+	}
+	if i.DriverFound { // nobody without one misses it
+		line += "; no GPU: " + i.DeviceReason
 	}
 	return line
 }

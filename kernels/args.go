@@ -136,10 +136,13 @@ type attendArgs struct {
 	blocks     unsafe.Pointer // [blockCount] int32
 	kv         kvArgs
 	rooms      unsafe.Pointer // attendRoom bytes for each thread
-	partials   unsafe.Pointer // [tile.partial][kvHeads][group·rows] of attendPartial bytes, or nil: walks are whole
+	slots      unsafe.Pointer // [slots][heads] of slotBytes: what queries have summed of a stretch; slot bases[row] + stretch
+	bases      unsafe.Pointer // [rows] int32; read where there are slots
+	rows       unsafe.Pointer // int32, the rows that tiles list, or nil: tile.row and those after it
 	taken      int64          // rooms
-	merge      int64          // 1: units add up partials, of the stretches up to tile.stretch
-	ropeLen    int64          // elements
+	mode       int64          // attendWhole, attendStretch or attendMerge
+	slotBytes  int64
+	ropeLen    int64 // elements
 	blockCount int64
 	qStride    int64 // elements
 	heads      int64
@@ -151,15 +154,25 @@ type attendArgs struct {
 
 // attendTile is up to attendRows rows that walk the same segments.
 type attendTile struct {
-	row, rows         int32
+	row, rows         int32 // of the batch, or in attendArgs.rows
 	segment, segments int32
-	stretch, partial  int32 // where there are partials: the stretch to walk, and where to put what it gives
+	stretch           int32 // the one to walk, or the last to merge
+	from              int32 // position: what the rows see before it is in their slots already, or in 0 there is nothing
 }
+
+// The modes of attend.
+const (
+	attendWhole   = iota // takes over what is in the rows' slots before from, walks the rest and puts out
+	attendStretch        // walks one stretch; what it sums goes to the rows' slots, where a stretch that was begun goes on
+	attendMerge          // merges the rows' slots up to stretch and puts out
+)
 
 // Sizes of attend.
 const (
 	attendRoom    = 512 << 10 // bytes that a thread has for itself
-	attendPartial = 1152      // bytes of what a query has summed
+	attendPartial = 1152      // bytes of what a query of the largest head has summed
+	partialHead   = 128       // of them before the weighted values
+	keyTile       = ShareTile // keys that a query meets at once, from multiples of it on
 	stretchTokens = 512       // tokens of a walk that are summed apart, from multiples of it on
 )
 

@@ -6,8 +6,10 @@ import "fmt"
 
 // checker checks the arguments of one operation and keeps the first error.
 type checker struct {
-	op  string
-	err error
+	op   string
+	act  int  // bytes of an activation
+	cuda bool // of CUDA: the host cannot read the buffers
+	err  error
 }
 
 // failf sets the error if it is the first.
@@ -98,7 +100,7 @@ func (c *checker) plainWeight(name string, w *Weight) {
 // ids demands that the n int32 in b lie in [0, limit).
 func (c *checker) ids(name string, b Buffer, n, limit int) {
 	c.buffer(name, b, n, 1, 4)
-	if c.err != nil {
+	if c.err != nil || c.cuda {
 		return
 	}
 	for i, id := range b.int32s()[:n] {
@@ -130,7 +132,7 @@ func (c *checker) kv(l *KVLayout, kvHeads, headDim int) (blocks int) {
 	if c.err != nil {
 		return 0
 	}
-	if int(l.Type) >= len(kvTypes) {
+	if !l.Type.valid() {
 		c.failf("KV.Type is %d", l.Type)
 		return 0
 	}
@@ -141,6 +143,8 @@ func (c *checker) kv(l *KVLayout, kvHeads, headDim int) (blocks int) {
 		token = row
 	}
 	switch {
+	case !l.Type.takenBy(c.cuda):
+		c.failf("KV.Type is %v, which this device does not take", l.Type)
 	case l.BlockTokens <= 0 || l.BlockTokens > 1<<16:
 		c.failf("KV.BlockTokens is %d", l.BlockTokens)
 	case heads < row || heads > maxBytes>>20:

@@ -13,7 +13,7 @@ func (c *checker) sampleFilters(p *SampleParams) {
 	if p.Vocab >= 1<<24 {
 		c.failf("Vocab is %d, filters take less than %d", p.Vocab, 1<<24)
 	}
-	if c.err != nil {
+	if c.err != nil || c.cuda {
 		return
 	}
 	for r := range p.filters() {

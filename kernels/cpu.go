@@ -42,9 +42,6 @@ func newCPU(set kernelSet, threads int, m *memory) (*cpu, error) {
 	return &cpu{set: set, pool: newPool(threads), memory: m, args: (*cpuArgs)(b.addr)}, nil
 }
 
-// close ends the pool.
-func (c *cpu) close() { c.pool.close() }
-
 // scratch is memory that grows to the largest size that was asked for.
 type scratch struct{ buffer Buffer }
 

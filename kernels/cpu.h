@@ -69,17 +69,22 @@ struct rotate_args {
   float eps, pad;
 };
 
-// attend_room is the memory that a thread has for itself, in bytes; stretch_tokens is how many tokens are summed apart.
-enum { attend_room = 512 << 10, stretch_tokens = 512 };
+// attend_room is the memory that a thread has for itself, in bytes; key_tile is how many keys are met at once, and
+// stretch_tokens how many tokens are summed apart.
+enum { attend_room = 512 << 10, key_tile = 64, stretch_tokens = 512 };
 
 struct attend_tile {
-  int32_t row, rows, segment, segments, stretch, partial;
+  int32_t row, rows, segment, segments, stretch, from;
 };
 
-// partial is what a query has summed: weighted values, weights, and the score that they are relative to.
+// partial is what a query has summed: weights, the score that they are relative to, and weighted values, of which as many
+// count as a head has.
 struct partial {
-  float acc[256], total[16], top, pad[15];
+  float total[16], top, pad[15], acc[256];
 };
+
+// How attend walks the tiles.
+enum { attend_whole, attend_stretch, attend_merge };
 
 struct attend_segment {
   int32_t block, off, len, pos, stored;
@@ -95,9 +100,9 @@ struct attend_args {
   const struct attend_segment *segments;
   const int32_t *blocks;
   struct kv_args kv;
-  char *rooms;
-  struct partial *partials;
-  int64_t taken, merge;
+  char *rooms, *slots;
+  const int32_t *bases, *rows;
+  int64_t taken, mode, slot_bytes;
   int64_t rope_len, block_count, q_stride, heads, kv_heads, head_dim;
   float scale, pad;
 };
@@ -159,6 +164,24 @@ struct kernel_set {
   kernel *norm, *gate, *matmul, *rotate, *attend, *maxima, *sums, *peaks, *weigh, *gather, *int8_norm, *int8_gate,
       *int8_matmul;
 };
+
+// pool is what a worker sees of pool.go's rounds.
+struct pool {
+  uint64_t state;
+  uint32_t waiting, pad;
+  kernel *compiled;
+  void *args;
+};
+
+#define pool_open ((uint64_t)1 << 31)
+
+// Why quire_stay returns: nothing came for a while; the owner sleeps, and this was the last worker that it waits for; the
+// worker has joined a round whose kernel is not compiled.
+enum { pool_left, pool_last, pool_joined };
+
+// quire_stay computes the round that a worker has joined, and then others that come within spin_nanos of each other. *round
+// is the last one it has joined.
+int quire_stay(struct pool *p, uint64_t *round, int64_t spin_nanos);
 
 extern const struct kernel_set quire_avx512bf16, quire_avx512, quire_avx2, quire_portable;
 

@@ -1,19 +1,13 @@
 package kernels
 
-import "unsafe"
+import (
+	"math"
+	"unsafe"
+)
 
 func (c *cpu) QKNormRopeWrite(p *QKNormRopeWriteParams) error {
-	ck := checker{op: "QKNormRopeWrite"}
-	ck.heads(p.Heads, p.KVHeads, p.HeadDim)
-	ck.buffer("QKV", p.QKV, p.Rows, (p.Heads+2*p.KVHeads)*p.HeadDim, 4)
-	if !p.QNorm.IsZero() {
-		ck.exact("QNorm", p.QNorm, "HeadDim", p.HeadDim)
-	}
-	if !p.KNorm.IsZero() {
-		ck.exact("KNorm", p.KNorm, "HeadDim", p.HeadDim)
-	}
-	ck.ids("Positions", p.Positions, p.Rows, ck.rope(p.Rope, p.HeadDim))
-	ck.ids("Slots", p.Slots, p.Rows, ck.kv(&p.KV, p.KVHeads, p.HeadDim)*p.KV.BlockTokens)
+	ck := c.check("QKNormRopeWrite")
+	ck.rotate(p)
 	if ck.err != nil {
 		return ck.err
 	}
@@ -40,108 +34,28 @@ func argsOf(l *KVLayout, headDim int) kvArgs {
 }
 
 func (c *cpu) Attend(p *AttendParams) error {
-	ck := checker{op: "Attend"}
-	ck.heads(p.Heads, p.KVHeads, p.HeadDim)
-	if ck.err == nil && p.QStride < p.Heads*p.HeadDim {
-		ck.failf("QStride is %d, the query has %d", p.QStride, p.Heads*p.HeadDim)
-	}
-	if p.Rows > 0 { // the last row may end with its query
-		ck.buffer("Q", p.Q, 1, (p.Rows-1)*p.QStride+p.Heads*p.HeadDim, 4)
-	}
-	ck.buffer("Out", p.Out, p.Rows, p.Heads*p.HeadDim, 4)
-	positions := ck.rope(p.Rope, p.HeadDim)
-	ck.ids("Positions", p.Positions, p.Rows, positions)
-	kvBlocks := ck.kv(&p.KV, p.KVHeads, p.HeadDim)
-	ck.ids("Work.Blocks", p.Work.Blocks, p.Work.BlockCount, kvBlocks)
-	ck.segments(p, positions)
-	tileCount := ck.items(p)
+	ck := c.check("Attend")
+	tileCount := ck.attend(p)
 	if ck.err != nil {
 		return ck.err
-	}
-	tiles, err := c.tiles(p, tileCount)
-	if err != nil {
-		return err
 	}
 	rooms, err := c.rooms.get(c.memory, (c.pool.workers+1)*attendRoom)
 	if err != nil {
 		return err
 	}
 	a := &c.args.attend
-	a.rooms, a.taken = rooms, 0
-	a.q, a.out, a.positions, a.rope, a.tiles = p.Q.addr, p.Out.addr, p.Positions.addr, p.Rope.addr, tiles
-	a.segments, a.blocks, a.kv = p.Work.Segments.addr, p.Work.Blocks.addr, argsOf(&p.KV, p.HeadDim)
-	a.ropeLen, a.blockCount = int64(p.Rope.size/4), int64(p.Work.BlockCount)
+	a.rooms, a.q, a.out, a.positions, a.rope = rooms, p.Q.addr, p.Out.addr, p.Positions.addr, p.Rope.addr
+	a.kv, a.ropeLen = argsOf(&p.KV, p.HeadDim), int64(p.Rope.size/4)
 	a.qStride, a.heads, a.kvHeads, a.headDim = int64(p.QStride), int64(p.Heads), int64(p.KVHeads), int64(p.HeadDim)
 	a.scale = p.Scale
-	a.partials, a.merge = nil, 0
-	if c.splits(p, tileCount) {
-		return c.attendStretches(p, unsafe.Slice((*attendTile)(tiles), tileCount))
-	}
-	c.pool.run(c.set.attend, &a.queue, tileCount*p.KVHeads, 1)
-	return nil
-}
-
-// splits says whether there are too few walks for the threads. Only walks whose positions rise can be cut by position.
-func (c *cpu) splits(p *AttendParams, tiles int) bool {
-	if !c.set.stretches || c.pool.workers == 0 || tiles*p.KVHeads >= 4*(c.pool.workers+1) || p.Heads/p.KVHeads > attendRows(1) {
-		return false
-	}
-	segments := p.Work.segments()
-	for _, item := range p.Work.items() {
-		end := int32(0)
-		for _, s := range segments[item.Segment:][:item.Segments] {
-			if s.Pos < end {
-				return false
-			}
-			end = s.Pos + s.Len
-		}
-	}
-	return true
-}
-
-// maxPartials is the memory that partials may take, in bytes. More of them than that keep every thread busy anyway.
-const maxPartials = 8 << 20
-
-// attendStretches walks each stretch of the tiles' pasts as a unit of its own, then merges them.
-func (c *cpu) attendStretches(p *AttendParams, tiles []attendTile) error {
-	a := &c.args.attend
-	positions := p.Positions.int32s()
-	count, partials := 0, 0
-	for i := range tiles {
-		t := &tiles[i]
-		t.stretch, t.partial = 0, int32(partials)
-		for _, pos := range positions[t.row:][:t.rows] {
-			t.stretch = max(t.stretch, pos/stretchTokens)
-		}
-		count += int(t.stretch) + 1
-		partials += (int(t.stretch) + 1) * int(t.rows) * p.Heads
-	}
-	if count == len(tiles) || partials*attendPartial > maxPartials {
-		c.pool.run(c.set.attend, &a.queue, len(tiles)*p.KVHeads, 1)
-		return nil
-	}
-	addr, err := c.hidden.get(c.memory, partials*attendPartial+count*sizeOf[attendTile]())
-	if err != nil {
-		return err
-	}
-	walks := unsafe.Slice((*attendTile)(unsafe.Add(addr, partials*attendPartial)), count)[:0]
-	for _, t := range tiles {
-		for ; t.stretch >= 0; t.stretch-- {
-			walks = append(walks, t)
-		}
-	}
-	merged := a.tiles
-	a.partials, a.tiles = addr, unsafe.Pointer(&walks[0])
-	c.pool.run(c.set.attend, &a.queue, count*p.KVHeads, 1)
-	a.tiles, a.taken, a.merge = merged, 0, 1
-	c.pool.run(c.set.attend, &a.queue, len(tiles)*p.KVHeads, 1)
-	return nil
+	w := walker{cpu: c, p: p, work: p.Work}
+	return w.run(tileCount)
 }
 
 // segments demands that the segments lie within the blocks and their turns within the rope table.
 func (c *checker) segments(p *AttendParams, positions int) {
 	c.buffer("Work.Segments", p.Work.Segments, p.Work.SegmentCount, 5, 4)
-	if c.err != nil {
+	if c.err != nil || c.cuda {
 		return
 	}
 	for i, s := range p.Work.segments() {
@@ -163,7 +77,7 @@ func (c *checker) segments(p *AttendParams, positions int) {
 // items demands that the items lie within the rows and the segments, and counts their tiles.
 func (c *checker) items(p *AttendParams) (tiles int) {
 	c.buffer("Work.Items", p.Work.Items, p.Work.ItemCount, 4, 4)
-	if c.err != nil {
+	if c.err != nil || c.cuda {
 		return 0
 	}
 	for i, item := range p.Work.items() {
@@ -180,26 +94,47 @@ func (c *checker) items(p *AttendParams) (tiles int) {
 	return tiles
 }
 
-// tiles lists the tiles of all items. Those of the last rows, which see most, come first: the threads then end together.
-func (c *cpu) tiles(p *AttendParams, count int) (unsafe.Pointer, error) {
-	addr, err := c.lists.get(c.memory, count*sizeOf[attendTile]())
-	if err != nil {
-		return nil, err
+// shared demands that the shared items keep the rules of [Work]. It looks at what a row's shared items walk by its last
+// one: it begins where the one before ends, down to position 0.
+func (c *checker) shared(p *AttendParams) {
+	w := &p.Work
+	c.buffer("Work.Shared", w.Shared, w.SharedCount, 4, 4)
+	if c.err == nil && c.cuda && w.SharedCount > 0 {
+		c.failf("Work.SharedCount is %d, which this device does not take", w.SharedCount)
 	}
-	tiles := unsafe.Slice((*attendTile)(addr), count)
-	most := int32(attendRows(p.Heads / p.KVHeads))
-	for _, item := range p.Work.items() {
-		for row := int32(0); row < item.Rows; row += most {
-			count--
-			tiles[count] = attendTile{
-				row:      item.Row + row,
-				rows:     min(most, item.Rows-row),
-				segment:  item.Segment,
-				segments: item.Segments,
+	c.ids("Work.SharedRows", w.SharedRows, w.SharedRowCount, p.Rows)
+	if c.err != nil || c.cuda || w.SharedCount == 0 {
+		return
+	}
+	segments := w.segments()
+	for i, item := range w.shared() {
+		switch {
+		case item.Row < 0 || item.Rows < 1 || int(item.Row)+int(item.Rows) > w.SharedRowCount:
+			c.failf("Work.Shared[%d] has rows %d to %d of the %d listed", i, item.Row, int(item.Row)+int(item.Rows), w.SharedRowCount)
+			return
+		case item.Segment < 0 || item.Segments < 1 || int(item.Segment)+int(item.Segments) > w.SegmentCount:
+			c.failf("Work.Shared[%d] has segments %d to %d of %d", i, item.Segment, int(item.Segment)+int(item.Segments), w.SegmentCount)
+			return
+		}
+		next, end := w.bounds(item)
+		for _, s := range segments[item.Segment:][:item.Segments] {
+			if s.Pos != next || s.Len < 1 || s.Len > math.MaxInt32-s.Pos {
+				c.failf("Work.Shared[%d] has %d tokens at position %d, after those before %d", i, s.Len, s.Pos, next)
+				return
+			}
+			next += s.Len
+		}
+		if end%ShareTile != 0 {
+			c.failf("Work.Shared[%d] ends at position %d, want a multiple of %d", i, end, ShareTile)
+			return
+		}
+		for _, row := range w.rowsOf(item) {
+			if p.Positions.int32s()[row] < end {
+				c.failf("Work.Shared[%d] ends at position %d, its row %d stands at %d", i, end, row, p.Positions.int32s()[row])
+				return
 			}
 		}
 	}
-	return addr, nil
 }
 
 // items is the list in device memory.
@@ -210,4 +145,21 @@ func (w *Work) items() []WorkItem {
 // segments is the list in device memory.
 func (w *Work) segments() []WorkSegment {
 	return unsafe.Slice((*WorkSegment)(w.Segments.addr), w.SegmentCount)
+}
+
+// shared is the list in device memory.
+func (w *Work) shared() []WorkItem {
+	return unsafe.Slice((*WorkItem)(w.Shared.addr), w.SharedCount)
+}
+
+// rowsOf is the rows of a shared item.
+func (w *Work) rowsOf(item WorkItem) []int32 {
+	return w.SharedRows.int32s()[item.Row:][:item.Rows]
+}
+
+// bounds are the positions from the first of an item's tokens to after the last; there is at least one segment.
+func (w *Work) bounds(item WorkItem) (first, end int32) {
+	segments := w.segments()[item.Segment:][:item.Segments]
+	last := segments[len(segments)-1]
+	return segments[0].Pos, last.Pos + last.Len
 }

@@ -7,7 +7,9 @@
 // https://arxiv.org/abs/1805.02867
 //
 // Stretches of stretch_tokens, from multiples of it on, are summed apart and merged in order. Where there are too few units
-// for the threads, a unit is one stretch, and a second round merges: the same sums, so the same bits.
+// for the threads, a unit is one stretch, and a second round merges: the same sums, so the same bits. Tokens that rows all
+// over the batch share are walked a stretch at a time, too, for all these rows together. They end at a tile's border, where
+// a row's state says all of what is before: who goes on with an unfinished stretch takes its sums as if they were its own.
 //
 //   q   [rows, q_stride]            kv   token: kv_heads · head_dim keys, and v_offset bytes on the values
 //   out [rows, heads · head_dim]
@@ -28,7 +30,7 @@
 //   and what may be forgotten asked again  23   GB/s
 //   asked for in the first-level cache     10   GB/s
 
-enum { max_head_dim = 256, key_tile = 64, max_queries = 64, few_queries = 4 };
+enum { max_head_dim = 256, max_queries = 64, few_queries = 4 };
 
 #ifdef DOTS
 enum { word_elements = 2 };
@@ -544,22 +546,20 @@ static void clear_partials(struct partial *p, int64_t n) {
   for (int64_t k = 0; k < n; k++) p[k].top = -__builtin_inff();
 }
 
-// merge_partials adds to n sums those of a later stretch. Sums over no tokens at all change nothing.
-static void merge_partials(struct partial *all, const struct partial *now, int64_t n, int64_t stride) {
-  for (; n > 0; n--, all++, now++) {
-    if (sum(load(now->total)) == 0) continue;
-    if (sum(load(all->total)) == 0) {
-      *all = *now;
-      continue;
-    }
-    float top = now->top > all->top ? now->top : all->top;
-    vf before = weigh(splat(all->top) - splat(top)), after = weigh(splat(now->top) - splat(top));
-    for (int64_t i = 0; i < stride; i += LANES) {
-      store(all->acc + i, madd(load(now->acc + i), after, load(all->acc + i) * before));
-    }
-    store(all->total, madd(load(now->total), after, load(all->total) * before));
-    all->top = top;
+// merge_partials adds to a sum that of a later stretch. A sum over no tokens at all changes nothing.
+static void merge_partials(struct partial *all, const struct partial *now, int64_t stride) {
+  if (sum(load(now->total)) == 0) return;
+  if (sum(load(all->total)) == 0) {
+    memcpy(all, now, offsetof(struct partial, acc) + stride * sizeof(float));
+    return;
   }
+  float top = now->top > all->top ? now->top : all->top;
+  vf before = weigh(splat(all->top) - splat(top)), after = weigh(splat(now->top) - splat(top));
+  for (int64_t i = 0; i < stride; i += LANES) {
+    store(all->acc + i, madd(load(now->acc + i), after, load(all->acc + i) * before));
+  }
+  store(all->total, madd(load(now->total), after, load(all->total) * before));
+  all->top = top;
 }
 
 // put_out writes a query's output.
@@ -584,23 +584,28 @@ static void put_out(const struct partial *p, int64_t dim, float *out) {
   }
 }
 
-// output is where query k of a tile's rows puts what it has of one key-value head.
-INLINE float *output(const struct attend_args *a, const struct attend_tile *tile, int64_t kv_head, int64_t k) {
-  int64_t group = a->heads / a->kv_heads;
-  return a->out + ((tile->row + k / group) * a->heads + kv_head * group + k % group) * a->head_dim;
+// row_of is the row of the batch that query k of a tile belongs to, and head_of its head.
+INLINE int64_t row_of(const struct attend_args *a, const struct attend_tile *tile, int64_t k) {
+  int64_t row = tile->row + k / (a->heads / a->kv_heads);
+  return a->rows ? a->rows[row] : row;
 }
 
-// partials_of is where a stretch of a tile puts its sums for one key-value head. A tile has them for its stretches in turn.
-INLINE struct partial *partials_of(const struct attend_args *a, const struct attend_tile *tile, int64_t stretch,
-                                   int64_t kv_head) {
+INLINE int64_t head_of(const struct attend_args *a, int64_t kv_head, int64_t k) {
   int64_t group = a->heads / a->kv_heads;
-  return a->partials + tile->partial + (stretch * a->kv_heads + kv_head) * tile->rows * group;
+  return kv_head * group + k % group;
+}
+
+// slot is where a head of a row keeps what it has summed of a stretch.
+INLINE struct partial *slot(const struct attend_args *a, int64_t row, int64_t stretch, int64_t head) {
+  return (void *)(a->slots + ((a->bases[row] + stretch) * a->heads + head) * a->slot_bytes);
 }
 
 // attend_queries computes the queries [first, first + count) of a tile's rows for one key-value head.
 static void attend_queries(const struct attend_args *a, struct walk *w, const struct attend_tile *tile, int64_t kv_head,
                            int64_t first, int64_t count) {
-  int64_t group = a->heads / a->kv_heads, dim = a->head_dim;
+  int64_t dim = a->head_dim, rows[max_queries], heads[max_queries];
+  int64_t stretch = a->mode == attend_stretch ? tile->stretch : tile->from / stretch_tokens;
+  int64_t begun = tile->from > stretch * stretch_tokens, before = a->mode == attend_stretch ? 0 : stretch;
   const float *queries[max_queries];
   w->queries = count;
   w->scaled = a->kv.kind == kv_i8;
@@ -610,29 +615,33 @@ static void attend_queries(const struct attend_args *a, struct walk *w, const st
   clear_partials(w->all, count);
   struct cursor c = {.segment = tile->segment, .end = tile->segment + tile->segments};
   for (int64_t k = 0; k < count; k++) {
-    int64_t row = tile->row + (first + k) / group, h = kv_head * group + (first + k) % group;
+    int64_t row = rows[k] = row_of(a, tile, first + k), h = heads[k] = head_of(a, kv_head, first + k);
     queries[k] = a->q + row * a->q_stride + h * dim;
     w->last[k] = a->positions[row];
     c.last = max64(c.last, w->last[k] + 1);
+    for (int64_t s = 0; s < before; s++) merge_partials(&w->all[k], slot(a, row, s, h), w->stride);
+    if (begun) memcpy(&w->now[k], slot(a, row, stretch, h), a->slot_bytes);
   }
-  if (a->partials) {
+  if (a->mode == attend_stretch) {
     c.first = tile->stretch * stretch_tokens;
     c.last = min64(c.last, c.first + stretch_tokens);
   }
+  // Without packing all queries take the same tokens: those of one row do, and rows that share a walk see all of it.
+  int few_path = (tile->rows == 1 || a->rows) && count <= few_queries && w->stride == dim && few[a->kv.kind][count];
   struct tile tiles[2];
-  int64_t turned = INT64_MIN, stretch = 0, head = kv_head * a->kv.head_stride;
+  int64_t turned = INT64_MIN, head = kv_head * a->kv.head_stride;
   next_tile(a, &c, &tiles[0], head);
   for (int i = 0; tiles[i].count; i = !i) {
     struct tile *t = &tiles[i];
     next_tile(a, &c, &tiles[!i], head);
     if (t->pos / stretch_tokens != stretch) {
-      merge_partials(w->all, w->now, count, w->stride);
+      for (int64_t k = 0; k < count; k++) merge_partials(&w->all[k], &w->now[k], w->stride);
       clear_partials(w->now, count);
       stretch = t->pos / stretch_tokens;
     }
     if (t->delta != turned) turn_queries(a, w, queries, turned = t->delta);
     if (w->scaled) read_scales(a, w, t);
-    if (tile->rows == 1 && count <= few_queries && w->stride == dim && few[a->kv.kind][count]) {
+    if (few_path) {
       const char *const *next = tiles[!i].count ? tiles[!i].rows : t->rows;
       few[a->kv.kind][count](w, t->rows, next, a->kv.v_offset, t->count);
     } else {
@@ -640,21 +649,26 @@ static void attend_queries(const struct attend_args *a, struct walk *w, const st
       attend_keys(w, t->pos, t->count);
     }
   }
-  if (a->partials) {
-    memcpy(partials_of(a, tile, tile->stretch, kv_head), w->now, count * sizeof w->now[0]);
-    return;
+  for (int64_t k = 0; k < count; k++) {
+    if (a->mode == attend_stretch) {
+      memcpy(slot(a, rows[k], tile->stretch, heads[k]), &w->now[k], a->slot_bytes);
+      continue;
+    }
+    merge_partials(&w->all[k], &w->now[k], w->stride);
+    put_out(&w->all[k], dim, a->out + (rows[k] * a->heads + heads[k]) * dim);
   }
-  merge_partials(w->all, w->now, count, w->stride);
-  for (int64_t k = 0; k < count; k++) put_out(&w->all[k], dim, output(a, tile, kv_head, first + k));
 }
 
 // merge_tile merges a tile's stretches for one key-value head.
 static void merge_tile(const struct attend_args *a, const struct attend_tile *tile, int64_t kv_head) {
-  int64_t count = tile->rows * (a->heads / a->kv_heads);
-  int64_t stride = (a->head_dim + vector_elements - 1) / vector_elements * vector_elements;
-  struct partial *all = partials_of(a, tile, 0, kv_head);
-  for (int64_t s = 1; s <= tile->stretch; s++) merge_partials(all, partials_of(a, tile, s, kv_head), count, stride);
-  for (int64_t k = 0; k < count; k++) put_out(&all[k], a->head_dim, output(a, tile, kv_head, k));
+  int64_t count = tile->rows * (a->heads / a->kv_heads), dim = a->head_dim;
+  int64_t stride = (dim + vector_elements - 1) / vector_elements * vector_elements;
+  for (int64_t k = 0; k < count; k++) {
+    int64_t row = row_of(a, tile, k), h = head_of(a, kv_head, k);
+    struct partial *all = slot(a, row, 0, h);
+    for (int64_t s = 1; s <= tile->stretch; s++) merge_partials(all, slot(a, row, s, h), stride);
+    put_out(all, dim, a->out + (row * a->heads + h) * dim);
+  }
 }
 
 static void attend_kernel(void *args) {
@@ -664,7 +678,7 @@ static void attend_kernel(void *args) {
     for (; u < hi; u++) {
       const struct attend_tile *tile = a->tiles + u / a->kv_heads;
       int64_t count = tile->rows * (a->heads / a->kv_heads);
-      if (a->merge) {
+      if (a->mode == attend_merge) {
         merge_tile(a, tile, u % a->kv_heads);
         continue;
       }

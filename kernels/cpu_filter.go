@@ -76,7 +76,7 @@ func (c *cpu) filter(p *SampleParams) error {
 		}
 		if rows == together || rows > 0 && r == p.Rows-1 {
 			c.search(rows)
-			c.pool.run(drawRows, &w.queue, rows, 1)
+			c.pool.run(kernel{compute: drawRows}, &w.queue, rows, 1)
 			rows = 0
 		}
 	}
@@ -137,11 +137,11 @@ func (w *filterWork) begin(i, row int) {
 // search does all but the last step for the rows that have begun.
 func (c *cpu) search(rows int) {
 	w := &c.args.filter
-	c.pool.run(editRows, &w.queue, rows, 1)
+	c.pool.run(kernel{compute: editRows}, &w.queue, rows, 1)
 	c.pass(c.set.peaks, rows, func(r *filterRow) bool { return r.peaks != nil })
-	c.pool.run(aimRows, &w.queue, rows, 1)
+	c.pool.run(kernel{compute: aimRows}, &w.queue, rows, 1)
 	c.pass(c.set.weigh, rows, func(r *filterRow) bool { return r.sums != nil })
-	c.pool.run(markRows, &w.queue, rows, 1)
+	c.pool.run(kernel{compute: markRows}, &w.queue, rows, 1)
 	c.pass(c.set.gather, rows, func(r *filterRow) bool { return r.room != nil })
 	if w.missed(rows) {
 		c.pass(c.set.gather, rows, func(r *filterRow) bool { return r.room != nil })

@@ -12,20 +12,20 @@ var goSet = kernelSet{
 	name:       "go",
 	panelBytes: 4,
 
-	norm:   goNorm,
-	gate:   goGate,
-	matmul: goMatmul,
-	rotate: goRotate,
-	attend: goAttend,
-	maxima: goMaxima,
-	sums:   goSums,
-	peaks:  goPeaks,
-	weigh:  goWeigh,
-	gather: goGather,
+	norm:   kernel{compute: goNorm},
+	gate:   kernel{compute: goGate},
+	matmul: kernel{compute: goMatmul},
+	rotate: kernel{compute: goRotate},
+	attend: kernel{compute: goAttend},
+	maxima: kernel{compute: goMaxima},
+	sums:   kernel{compute: goSums},
+	peaks:  kernel{compute: goPeaks},
+	weigh:  kernel{compute: goWeigh},
+	gather: kernel{compute: goGather},
 
-	int8Norm:   goInt8Norm,
-	int8Gate:   goInt8Gate,
-	int8Matmul: goInt8Matmul,
+	int8Norm:   kernel{compute: goInt8Norm},
+	int8Gate:   kernel{compute: goInt8Gate},
+	int8Matmul: kernel{compute: goInt8Matmul},
 }
 
 // floats is n float32 from element at on.

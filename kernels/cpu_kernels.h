@@ -64,6 +64,7 @@
 // stays in the second-level cache while all of W passes by, a block of W while the chunk's tiles pass by.
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "cpu.h"

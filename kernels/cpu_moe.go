@@ -9,7 +9,7 @@ import (
 // MoE computes one expert after the other, in ascending order, each for the rows that chose it. So a row's sum has an
 // order of its own.
 func (c *cpu) MoE(p *MoEParams) error {
-	ck := checker{op: "MoE"}
+	ck := c.check("MoE")
 	inner := ck.moe(p)
 	if ck.err != nil || p.Rows == 0 {
 		return ck.err
@@ -46,8 +46,8 @@ func (c *cpu) MoE(p *MoEParams) error {
 func (c *checker) moe(p *MoEParams) (inner int) {
 	c.weight("Router", &p.Router)
 	hidden := p.Router.Cols
-	c.buffer("X", p.X, p.Rows, hidden, 4)
-	c.buffer("Out", p.Out, p.Rows, hidden, 4)
+	c.buffer("X", p.X, p.Rows, hidden, c.act)
+	c.buffer("Out", p.Out, p.Rows, hidden, c.act)
 	c.exact("Norm", p.Norm, "Router.Cols", hidden)
 	if p.TopK <= 0 || p.TopK > p.Router.Rows {
 		c.failf("TopK is %d of %d experts", p.TopK, p.Router.Rows)

@@ -4,11 +4,12 @@ import (
 	"github.com/quire-llm/quire/kernels/ref"
 )
 
+// check begins the checks of an operation.
+func (c *cpu) check(op string) checker { return checker{op: op, act: 4} }
+
 func (c *cpu) Embed(p *EmbedParams) error {
-	ck := checker{op: "Embed"}
-	ck.plainWeight("Table", &p.Table)
-	ck.buffer("Out", p.Out, p.Rows, p.Table.Cols, 4)
-	ck.ids("Tokens", p.Tokens, p.Rows, p.Table.Rows)
+	ck := c.check("Embed")
+	ck.embed(p)
 	if ck.err != nil {
 		return ck.err
 	}
@@ -29,24 +30,15 @@ func (c *cpu) Embed(p *EmbedParams) error {
 }
 
 func (c *cpu) NormQKV(p *NormQKVParams) error {
-	ck := checker{op: "NormQKV"}
-	ck.product(&p.W, p.X, p.Out, p.Rows)
-	ck.exact("Norm", p.Norm, "W.Cols", p.W.Cols)
+	ck := c.check("NormQKV")
+	ck.normProduct(&p.W, p.X, p.Norm, p.Out, p.Rows)
 	return c.normProduct(&ck, p.X, p.Norm, p.Eps, &p.W, p.Out, p.Rows)
 }
 
 func (c *cpu) NormGateUp(p *NormGateUpParams) error {
-	ck := checker{op: "NormGateUp"}
-	ck.product(&p.W, p.X, p.Out, p.Rows)
-	ck.exact("Norm", p.Norm, "W.Cols", p.W.Cols)
+	ck := c.check("NormGateUp")
+	ck.normProduct(&p.W, p.X, p.Norm, p.Out, p.Rows)
 	return c.normProduct(&ck, p.X, p.Norm, p.Eps, &p.W, p.Out, p.Rows)
-}
-
-// product demands X [rows, W.Cols] and Out [rows, W.Rows].
-func (c *checker) product(w *Weight, x, out Buffer, rows int) {
-	c.weight("W", w)
-	c.buffer("X", x, rows, w.Cols, 4)
-	c.buffer("Out", out, rows, w.Rows, 4)
 }
 
 // normProduct sets out = W · RMSNorm(x).
@@ -61,7 +53,7 @@ func (c *cpu) normProduct(ck *checker, x, norm Buffer, eps float32, w *Weight, o
 }
 
 func (c *cpu) ProjAdd(p *ProjAddParams) error {
-	ck := checker{op: "ProjAdd"}
+	ck := c.check("ProjAdd")
 	ck.product(&p.W, p.X, p.Out, p.Rows)
 	if ck.err != nil || p.Rows == 0 {
 		return ck.err
@@ -73,10 +65,8 @@ func (c *cpu) ProjAdd(p *ProjAddParams) error {
 }
 
 func (c *cpu) SiluDownAdd(p *SiluDownAddParams) error {
-	ck := checker{op: "SiluDownAdd"}
-	ck.weight("W", &p.W)
-	ck.buffer("GateUp", p.GateUp, p.Rows, 2*p.W.Cols, 4)
-	ck.buffer("Out", p.Out, p.Rows, p.W.Rows, 4)
+	ck := c.check("SiluDownAdd")
+	ck.gateDown(p)
 	if ck.err != nil || p.Rows == 0 {
 		return ck.err
 	}
@@ -87,14 +77,8 @@ func (c *cpu) SiluDownAdd(p *SiluDownAddParams) error {
 }
 
 func (c *cpu) Head(p *HeadParams) error {
-	ck := checker{op: "Head"}
-	ck.weight("W", &p.W)
-	ck.buffer("X", p.X, 1, p.W.Cols, 4)
-	ck.exact("Norm", p.Norm, "W.Cols", p.W.Cols)
-	ck.buffer("Logits", p.Logits, p.Rows, p.W.Rows, 4)
-	if ck.err == nil {
-		ck.ids("Index", p.Index, p.Rows, p.X.size/(4*p.W.Cols))
-	}
+	ck := c.check("Head")
+	ck.head(p)
 	if ck.err != nil || p.Rows == 0 {
 		return ck.err
 	}
@@ -105,9 +89,8 @@ func (c *cpu) Head(p *HeadParams) error {
 }
 
 func (c *cpu) Write(dst Buffer, src []byte) error {
-	if dst.size != len(src) {
-		ck := checker{op: "Write"}
-		ck.failf("dst has %d bytes, src %d", dst.size, len(src))
+	ck := c.check("Write")
+	if ck.sameSize(dst.size, len(src)); ck.err != nil {
 		return ck.err
 	}
 	copy(dst.bytes(), src)
@@ -115,9 +98,8 @@ func (c *cpu) Write(dst Buffer, src []byte) error {
 }
 
 func (c *cpu) Read(dst []byte, src Buffer) error {
-	if len(dst) != src.size {
-		ck := checker{op: "Read"}
-		ck.failf("dst has %d bytes, src %d", len(dst), src.size)
+	ck := c.check("Read")
+	if ck.sameSize(len(dst), src.size); ck.err != nil {
 		return ck.err
 	}
 	copy(dst, src.bytes())
@@ -125,9 +107,8 @@ func (c *cpu) Read(dst []byte, src Buffer) error {
 }
 
 func (c *cpu) Copy(dst, src Buffer) error {
-	if dst.size != src.size {
-		ck := checker{op: "Copy"}
-		ck.failf("dst has %d bytes, src %d", dst.size, src.size)
+	ck := c.check("Copy")
+	if ck.sameSize(dst.size, src.size); ck.err != nil {
 		return ck.err
 	}
 	copy(dst.bytes(), src.bytes())

@@ -11,18 +11,8 @@ import (
 const maxTopN = 64
 
 func (c *cpu) Sample(p *SampleParams) error {
-	ck := checker{op: "Sample"}
-	ck.positive("Vocab", p.Vocab)
-	ck.buffer("Logits", p.Logits, p.Rows, p.Vocab, 4)
-	ck.buffer("Params", p.Params, p.Rows, sizeOf[SampleRow]()/8, 8)
-	ck.buffer("Out", p.Out, p.Rows, sizeOf[SampleOut]()/4, 4)
-	if p.TopN < 0 || p.TopN > min(maxTopN, p.Vocab) {
-		ck.failf("TopN is %d, want 0 to %d", p.TopN, min(maxTopN, p.Vocab))
-	}
-	ck.buffer("TopTokens", p.TopTokens, p.Rows, p.TopN, 4)
-	ck.buffer("TopLogits", p.TopLogits, p.Rows, p.TopN, 4)
-	ck.sampleRows(p)
-	ck.sampleFilters(p)
+	ck := c.check("Sample")
+	ck.sample(p)
 	if ck.err != nil {
 		return ck.err
 	}
@@ -57,7 +47,7 @@ func (p *SampleParams) params() []SampleRow {
 
 // sampleRows demands temperatures and tokens that mean something.
 func (c *checker) sampleRows(p *SampleParams) {
-	if c.err != nil {
+	if c.err != nil || c.cuda {
 		return
 	}
 	for r, row := range p.params() {

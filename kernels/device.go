@@ -5,32 +5,44 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 )
 
 // Options say which device to open. The zero value is the best one found.
 type Options struct {
-	// Device is "cpu", "cuda" or "" for the best one found.
+	// Device is "cpu", "cuda", or "" for the best one found: the first GPU that can be used, else the CPU.
 	Device string
 	// Threads is the number of CPU worker threads. 0: one for each core.
 	Threads int
-	// KernelSet forces a CPU kernel set: "avx512bf16", "avx512", "avx2", "portable" or "go". "": the best that this CPU runs.
+	// KernelSet forces the kernels: "avx512bf16", "avx512", "avx2", "portable" or "go" of the CPU, "cuda sm_90a" or "cuda ptx"
+	// of a GPU, and with them the device where Device leaves it open. "": the best that the device runs; on a GPU that is
+	// "cuda ptx" if the environment variable QUIRE_CUDA_IMAGE is "ptx".
 	KernelSet string
-	// Float32 leaves out the CPU kernel sets that round the inputs of products to bfloat16, which is "avx512bf16".
+	// Float32 leaves out the kernel sets that round the inputs of products to bfloat16: "avx512bf16" and those of GPUs.
 	Float32 bool
 }
 
 // Info describes an open device.
 type Info struct {
-	Kind           string // "cpu"
-	Name           string // of the processor
-	KernelSet      string // "avx512bf16", "avx512", "avx2", "portable" or "go"
-	Products       string // how the inputs of matrix products are rounded: "bf16", or "f32" for not at all
-	KernelReason   string // one line: why KernelSet is "go"; empty for the others
-	Threads        int    // CPU worker threads
-	MemoryBytes    int64  // in the machine; 0 if unknown
-	AvailableBytes int64  // that can still be allocated, within the control group's limit; 0 if unknown
+	Kind            string // "cpu" or "cuda"
+	Name            string // of the processor or the GPU
+	KernelSet       string // see Options; machine code for compute capability 9.0, or PTX that the driver has compiled
+	Products        string // how the inputs of matrix products are rounded: "bf16", or "f32" for not at all
+	KernelReason    string // one line: why KernelSet is "go"; empty for the others
+	DeviceReason    string // one line: why a CPU was taken and no GPU; empty where the options ask for it
+	Images          string // hash of the embedded images, for a GPU: see cuda.ImagesHash
+	Driver          string // NVIDIA's and its version, for a GPU
+	DriverFound     bool   // there is an NVIDIA driver, if perhaps one that cannot be used
+	Capability      string // compute capability of a GPU: "9.0"
+	SharedAttention bool   // Attend takes shared items: see [Work]
+	Threads         int    // CPU worker threads
+	MemoryBytes     int64  // of the device; 0 if unknown
+	AvailableBytes  int64  // that can still be allocated, on a CPU within the control group's limit; 0 if unknown
 }
+
+// TakesKV says whether the device's kernels take a cache of the type.
+func (i Info) TakesKV(t KVType) bool { return t.takenBy(i.Kind == "cuda") }
 
 // Errors that callers tell apart.
 var (
@@ -47,9 +59,8 @@ var (
 // worker threads and the goroutine, locked to an OS thread, that submits work. Its methods may be called from any
 // goroutine.
 type Device struct {
-	info   Info
-	memory memory
-	cpu    *cpu
+	info    Info
+	backend backend
 
 	requests chan *request // unbuffered: a request that is sent has been taken
 	closing  chan struct{}
@@ -70,68 +81,83 @@ type request struct {
 	done   chan struct{}
 }
 
-// Open starts a device. A device that does not exist here, or a kernel set that this CPU cannot run, gives an error that
-// matches errors.ErrUnsupported.
-func Open(o Options) (*Device, error) {
-	switch o.Device {
-	case "", "cpu":
-	case "cuda":
-		return nil, fmt.Errorf("kernels: opening device %q: this version has no CUDA kernels; use \"cpu\": %w", o.Device, errors.ErrUnsupported)
-	default:
-		return nil, fmt.Errorf("kernels: opening device %q: there are \"cpu\" and \"cuda\": %w", o.Device, errors.ErrUnsupported)
-	}
-	if o.Threads < 0 {
-		return nil, fmt.Errorf("kernels: opening device \"cpu\": %d threads", o.Threads)
-	}
-	set, reason, err := chooseKernelSet(o.KernelSet, o.Float32)
-	if err != nil {
-		return nil, err
-	}
-	threads := o.Threads
-	if threads == 0 {
-		threads = runtime.GOMAXPROCS(0)
-	}
+// Open starts a device. A device that does not exist here or cannot be used, or a kernel set that it cannot run, gives an
+// error that says what was found and matches errors.ErrUnsupported.
+func Open(o Options) (*Device, error) { return open(o, gpuOptions{}) }
+
+func open(o Options, g gpuOptions) (*Device, error) {
 	d := &Device{
-		info: Info{
-			Kind:         "cpu",
-			Name:         processorName(),
-			KernelSet:    set.name,
-			Products:     set.products(),
-			KernelReason: reason,
-			Threads:      threads,
-		},
 		requests: make(chan *request),
 		closing:  make(chan struct{}),
 		closed:   make(chan struct{}),
 	}
-	if d.cpu, err = newCPU(set, threads, &d.memory); err != nil {
+	var err error
+	if d.backend, d.info, err = openBackend(o, g); err != nil {
 		return nil, err
 	}
 	go d.own()
 	return d, nil
 }
 
+// openBackend finds the device that the options want.
+func openBackend(o Options, g gpuOptions) (backend, Info, error) {
+	ofGPU := strings.HasPrefix(o.KernelSet, gpuSetPrefix)
+	switch {
+	case o.Device == "cuda" || o.Device == "" && ofGPU:
+		switch {
+		case o.Float32:
+			return nil, Info{}, fmt.Errorf("kernels: opening device \"cuda\": its products round their inputs to bfloat16, Float32 is for the CPU: %w", errors.ErrUnsupported)
+		case o.KernelSet != "" && !ofGPU:
+			return nil, Info{}, fmt.Errorf("kernels: opening device \"cuda\": kernel set %q is the CPU's: %w", o.KernelSet, errors.ErrUnsupported)
+		}
+		b, info, err := openGPU(o, g)
+		if err != nil {
+			return nil, info, fmt.Errorf("kernels: opening device \"cuda\": %w", err)
+		}
+		return b, info, nil
+	case o.Device == "cpu" || o.Device == "" && (o.KernelSet != "" || o.Float32):
+		return openCPU(o)
+	case o.Device == "":
+		b, info, err := openGPU(o, g)
+		if err == nil {
+			return b, info, nil
+		}
+		reason, found := err.Error(), info.DriverFound
+		if b, info, err = openCPU(o); err != nil {
+			return nil, info, err
+		}
+		info.DeviceReason, info.DriverFound = reason, found
+		return b, info, nil
+	}
+	return nil, Info{}, fmt.Errorf("kernels: opening device %q: there are \"cpu\" and \"cuda\": %w", o.Device, errors.ErrUnsupported)
+}
+
+// gpuSetPrefix begins the names of the kernel sets for GPUs: the rest names the image.
+const gpuSetPrefix = "cuda "
+
 // Info describes the device; AvailableBytes is as of now.
 func (d *Device) Info() Info {
 	i := d.info
-	i.MemoryBytes, i.AvailableBytes = machineMemory()
+	i.MemoryBytes, i.AvailableBytes = d.backend.memoryBytes()
 	return i
 }
 
-// ActivationBytes is the size of an activation: 4 for float32.
-func (d *Device) ActivationBytes() int { return 4 }
+// ActivationBytes is the size of an activation: 4 for float32 on the CPU, 2 for bfloat16 on CUDA.
+func (d *Device) ActivationBytes() int { return d.backend.activationBytes() }
 
-// Alloc returns bytes of zeroed memory, aligned to 64 bytes and outside the Go heap. Pages that nobody touches may cost
-// nothing. The error matches [ErrNoMemory].
-func (d *Device) Alloc(bytes int) (Buffer, error) { return d.memory.alloc(bytes) }
+// Alloc returns bytes of zeroed memory, outside the Go heap and aligned to 64 bytes on the CPU, to 256 on CUDA. On the CPU
+// pages that nobody touches may cost nothing. The error matches [ErrNoMemory].
+func (d *Device) Alloc(bytes int) (Buffer, error) { return d.backend.alloc(bytes) }
 
-// Free gives a buffer of Alloc back, whole. What Upload returned and the zero Buffer are ignored. The caller knows that
-// no operation uses it.
-func (d *Device) Free(b Buffer) { d.memory.free(b) }
+// Free gives a buffer of Alloc or Upload back, whole. The zero Buffer is ignored, and so is on the CPU what Upload
+// returned. The caller knows that no operation uses it.
+func (d *Device) Free(b Buffer) { d.backend.free(b) }
 
 // Upload brings read-only data, such as weights, to the device. On the CPU the buffer is host itself: nothing is copied,
-// any alignment does, and the caller keeps host alive and unchanged until the device is closed.
-func (d *Device) Upload(host []byte) (Buffer, error) { return bufferOf(host), nil }
+// any alignment does, and the caller keeps host alive and unchanged until the device is closed. On CUDA it is a copy,
+// aligned to 256 bytes. Several goroutines of the device make it: it may be done only when the next Do runs, which returns
+// the error of a copy that failed, and until then the caller keeps host as it is.
+func (d *Device) Upload(host []byte) (Buffer, error) { return d.backend.upload(host) }
 
 // Do runs fn on the goroutine that owns the device and returns its error. Calls run one at a time, in some order. ctx
 // counts only while the call is queued. A panic in fn is raised again in the caller. After a failure of the device (see
@@ -198,13 +224,15 @@ func (d *Device) give(r *request) {
 // own is the goroutine that owns the device.
 func (d *Device) own() {
 	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	if err := d.backend.begin(); err != nil && d.first == nil {
+		d.first = err
+	}
 	for {
 		select {
 		case r := <-d.requests:
 			d.serve(r)
 		case <-d.closing:
-			d.cpu.close()
-			d.memory.freeAll()
+			d.backend.close()
 			close(d.closed)
 			return
 		}
@@ -228,8 +256,14 @@ func (d *Device) serve(r *request) {
 		}
 		r.done <- struct{}{}
 	}()
-	r.err = r.fn(d.cpu)
-	returned = true
+	ops, err := d.backend.prepare()
+	if err == nil {
+		err = r.fn(ops)
+	}
+	r.err, returned = err, true
+	if err := d.backend.settle(); r.err == nil || errors.Is(err, ErrDevice) && !errors.Is(r.err, ErrDevice) {
+		r.err = err
+	}
 	if errors.Is(r.err, ErrDevice) {
 		d.first = r.err
 	}

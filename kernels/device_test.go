@@ -20,7 +20,9 @@ func TestOpen(t *testing.T) {
 		unsupported bool
 		want        string
 	}{
-		{options: Options{Device: "cuda"}, unsupported: true, want: `kernels: opening device "cuda": `},
+		{options: Options{Device: "cuda", Float32: true}, unsupported: true, want: `kernels: opening device "cuda": its products round their inputs to bfloat16`},
+		{options: Options{Device: "cuda", KernelSet: "avx2"}, unsupported: true, want: `kernels: opening device "cuda": kernel set "avx2" is the CPU's`},
+		{options: Options{Device: "cpu", KernelSet: "cuda ptx"}, unsupported: true, want: `no kernel set "cuda ptx" here; there are `},
 		{options: Options{Device: "tpu"}, unsupported: true, want: `kernels: opening device "tpu": there are "cpu" and "cuda"`},
 		{options: Options{KernelSet: "sse"}, unsupported: true, want: `no kernel set "sse" here; there are `},
 		{options: Options{Threads: -1}, want: `kernels: opening device "cpu": -1 threads`},
@@ -132,7 +134,7 @@ func TestDoAfterFailure(t *testing.T) {
 
 func TestClose(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	d, err := Open(Options{Threads: 4})
+	d, err := Open(Options{Device: "cpu", Threads: 4})
 	require.NoError(t, err)
 	_, err = d.Alloc(100)
 	require.NoError(t, err)
@@ -145,7 +147,7 @@ func TestClose(t *testing.T) {
 func TestDoHammer(t *testing.T) {
 	eachSet(t, func(t *testing.T, set string) {
 		defer goleak.VerifyNone(t)
-		d, err := Open(Options{KernelSet: set, Threads: 4})
+		d, err := Open(Options{Device: "cpu", KernelSet: set, Threads: 4})
 		require.NoError(t, err)
 		r := &rig{tb: t, dev: d, rng: newRand(t)}
 		const cols = 64

@@ -80,12 +80,26 @@ type WorkSegment struct {
 }
 
 // Work is the list of what attention has to do in a step, the same for every layer. package attention makes it.
+//
+// Shared items are tokens that many rows see, wherever in the batch they are: keys and values are read once for all of
+// them, and each row's item goes on from what they gave. Devices whose Info says SharedAttention take them. What a row's
+// shared items walk is one run of positions: it begins at 0, goes on without gaps in the order of the list, and each item
+// ends at a multiple of [ShareTile]. The rows stand after it, those of an item share the same, and their own segments are
+// the rest. Where an item ends, and whether there are any, does not change a bit of the result.
 type Work struct {
-	Items                               Buffer // [ItemCount] WorkItem
-	Segments                            Buffer // [SegmentCount] WorkSegment
-	Blocks                              Buffer // [BlockCount] int32
-	ItemCount, SegmentCount, BlockCount int
+	Items      Buffer // [ItemCount] WorkItem
+	Segments   Buffer // [SegmentCount] WorkSegment
+	Blocks     Buffer // [BlockCount] int32
+	Shared     Buffer // [SharedCount] WorkItem whose rows are SharedRows[Row:Row+Rows]
+	SharedRows Buffer // [SharedRowCount] int32
+
+	ItemCount, SegmentCount, BlockCount, SharedCount, SharedRowCount int
 }
+
+// ShareTile is the tokens that a shared item's end is a multiple of. The CPU meets keys in tiles of so many, from
+// multiples of it on, and sums stretches of 512 apart, merged in order: at a tile's border a row's state is the same
+// however it got there, so that is where shared items hand it over.
+const ShareTile = 64
 
 // AttendParams: Out[r] = softmax(Scale · q·K) · V over the tokens of the row's segments at positions up to the row's own,
 // with one online softmax over all segments in order. A segment with Pos ≠ Stored is met with a query rotated again by

@@ -10,7 +10,10 @@ import (
 
 // kernel computes units of an operation until the queue at the head of its arguments has none left. Several threads run
 // it on the same arguments.
-type kernel func(args unsafe.Pointer)
+type kernel struct {
+	compute  func(args unsafe.Pointer)
+	compiled unsafe.Pointer // the same as a C function, whose arguments lie outside the Go heap; nil for none
+}
 
 // queue is the work that is left of a running operation. It is the first field of every kernel's arguments. A thread
 // takes the units from next on: one share-th of what is left, so that it walks through memory for long at first and all
@@ -39,11 +42,15 @@ func (q *queue) claim() (lo, hi int) {
 // Operations follow each other within microseconds, and waking a sleeping thread costs tens of them. So a worker looks
 // out for the next operation for a while before it sleeps, and the owner for the workers' end. Nobody waits for a worker
 // that has not joined: one that wakes too late, or that the system does not run, finds the operation closed.
+//
+// A worker whose kernel is compiled stays in C from then on, for as long as such kernels follow each other. Threads that go
+// in and out of C all the time keep all of the runtime's processors in system calls, and its monitor then wakes every 20 µs
+// to take them away: a tenth of what two cores can do.
 type pool struct {
-	workers int           // besides the owner
-	state   atomic.Uint64 // round<<32 | open<<31 | workers that are busy with the round
+	workers int // besides the owner
+	poolRounds
 
-	// Of the round. The owner writes them while no worker can join; a worker reads them after it has joined.
+	// Of the round, as what poolRounds says.
 	kernel kernel
 	args   unsafe.Pointer
 
@@ -51,13 +58,22 @@ type pool struct {
 	wake     sync.Cond    // a worker sleeps: there is a new round, or the end
 	idle     sync.Cond    // the owner sleeps: nobody is busy
 	sleepers atomic.Int32 // workers in, or about to enter, wake.Wait
-	waiting  atomic.Bool  // the owner is in, or about to enter, idle.Wait
 	ended    bool
 	panics   any // of a worker in this round
 	done     sync.WaitGroup
 }
 
-// The parts of pool.state.
+// poolRounds is what a worker in C sees of a pool.
+type poolRounds struct {
+	state   atomic.Uint64 // round<<32 | open<<31 | workers that are busy with the round
+	waiting atomic.Uint32 // 1: the owner is in, or about to enter, idle.Wait
+
+	// Of the round. The owner writes them while no worker can join; a worker reads them after it has joined.
+	compiled     unsafe.Pointer // the kernel, or nil: it is not compiled
+	compiledArgs unsafe.Pointer // outside the Go heap
+}
+
+// The parts of poolRounds.state.
 const (
 	poolRound = 1 << 32
 	poolOpen  = 1 << 31
@@ -82,10 +98,13 @@ func newPool(threads int) *pool {
 func (p *pool) run(k kernel, q *queue, units, grain int) {
 	q.next, q.units, q.grain, q.share = 0, int64(units), int64(grain), int64(2*(p.workers+1))
 	if p.workers == 0 || units <= grain {
-		k(unsafe.Pointer(q))
+		k.compute(unsafe.Pointer(q))
 		return
 	}
 	p.kernel, p.args = k, unsafe.Pointer(q)
+	if p.compiled, p.compiledArgs = k.compiled, nil; k.compiled != nil {
+		p.compiledArgs = p.args
+	}
 	p.state.Store((p.state.Load()/poolRound+1)*poolRound | poolOpen)
 	if p.sleepers.Load() > 0 {
 		p.mu.Lock()
@@ -93,7 +112,7 @@ func (p *pool) run(k kernel, q *queue, units, grain int) {
 		p.mu.Unlock()
 	}
 	defer p.settle()
-	k(unsafe.Pointer(q))
+	k.compute(unsafe.Pointer(q))
 }
 
 // settle lets no more workers join and waits for those that have.
@@ -101,11 +120,11 @@ func (p *pool) settle() {
 	p.state.And(^uint64(poolOpen))
 	if !spin(func() bool { return p.state.Load()&poolBusy == 0 }) {
 		p.mu.Lock()
-		p.waiting.Store(true)
+		p.waiting.Store(1)
 		for p.state.Load()&poolBusy != 0 {
 			p.idle.Wait()
 		}
-		p.waiting.Store(false)
+		p.waiting.Store(0)
 		p.mu.Unlock()
 	}
 	if panics := p.panics; panics != nil {
@@ -123,18 +142,34 @@ func (p *pool) work() {
 			continue
 		}
 		round = state / poolRound
-		panics := try(p.kernel, p.args)
-		if panics != nil {
-			p.mu.Lock()
-			p.panics = panics
-			p.mu.Unlock()
-		}
-		if p.state.Add(^uint64(0))&poolBusy == 0 && p.waiting.Load() {
-			p.mu.Lock()
-			p.idle.Signal()
-			p.mu.Unlock()
+		for joined := true; joined; {
+			if p.compiled != nil {
+				round, joined = p.stay(round)
+			} else {
+				p.compute()
+				joined = false
+			}
 		}
 	}
+}
+
+// compute runs the kernel and leaves the round.
+func (p *pool) compute() {
+	if panics := try(p.kernel, p.args); panics != nil {
+		p.mu.Lock()
+		p.panics = panics
+		p.mu.Unlock()
+	}
+	if p.state.Add(^uint64(0))&poolBusy == 0 && p.waiting.Load() != 0 {
+		p.rouse()
+	}
+}
+
+// rouse wakes the owner.
+func (p *pool) rouse() {
+	p.mu.Lock()
+	p.idle.Signal()
+	p.mu.Unlock()
 }
 
 // joinable reports whether a worker that was last in round may join what state says.
@@ -174,7 +209,7 @@ func spin(ready func() bool) bool {
 // try runs a kernel and returns its panic.
 func try(k kernel, args unsafe.Pointer) (panics any) {
 	defer func() { panics = recover() }()
-	k(args)
+	k.compute(args)
 	return nil
 }
 

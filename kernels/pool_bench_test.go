@@ -18,7 +18,7 @@ func BenchmarkPool(b *testing.B) {
 				}
 			}
 			for b.Loop() {
-				p.run(claimAll, q, 64, 1)
+				p.run(kernel{compute: claimAll}, q, 64, 1)
 			}
 		})
 	}

@@ -26,7 +26,7 @@ func TestPool(t *testing.T) {
 		q := new(queue)
 		for round := range 500 {
 			units, grain := rand.IntN(len(counts)+1), 1+rand.IntN(20)
-			p.run(k, q, units, grain)
+			p.run(kernel{compute: k}, q, units, grain)
 			for u := range counts {
 				want := int32(0)
 				if u < units {
@@ -58,14 +58,69 @@ func TestPoolPanics(t *testing.T) {
 				}
 			}
 		}
-		require.PanicsWithValue(t, unit, func() { p.run(k, q, 60, 1) })
+		require.PanicsWithValue(t, unit, func() { p.run(kernel{compute: k}, q, 60, 1) })
 	}
 	var done atomic.Int32
-	p.run(func(args unsafe.Pointer) {
+	p.run(kernel{compute: func(args unsafe.Pointer) {
 		q := (*queue)(args)
 		for lo, hi := q.claim(); lo < hi; lo, hi = q.claim() {
 			done.Add(int32(hi - lo))
 		}
-	}, q, 60, 7)
+	}}, q, 60, 7)
 	require.EqualValues(t, 60, done.Load())
+}
+
+// TestPoolMixes runs compiled kernels and others in turn, with pauses: workers go into C, come back for what is not
+// compiled, and sleep, and every unit is computed all the same.
+func TestPoolMixes(t *testing.T) {
+	const units, cols = 64, 64
+	for _, set := range kernelSets() {
+		if set.panelBytes != 4 {
+			continue // the panel's rows are apart in the others
+		}
+		for threads := 2; threads <= 4; threads++ {
+			d, err := Open(Options{Device: "cpu", Threads: threads, KernelSet: set.name})
+			require.NoError(t, err)
+			require.NoError(t, d.Do(t.Context(), func(Ops) error {
+				c := d.backend.(*cpu)
+				a := &c.args.norm
+				x, out := alloc(t, d, 4*units*cols), alloc(t, d, 4*units*cols)
+				*a = normArgs{x: x.addr, out: out.addr, cols: cols, outStride: cols}
+				var counts [units]atomic.Int32
+				count := kernel{compute: func(args unsafe.Pointer) {
+					q := (*queue)(args)
+					for lo, hi := q.claim(); lo < hi; lo, hi = q.claim() {
+						for u := lo; u < hi; u++ {
+							counts[u].Add(1)
+						}
+					}
+				}}
+				for round := range 400 {
+					for i := range x.float32s() {
+						x.float32s()[i] = float32(round*units + i/cols)
+					}
+					c.pool.run(set.norm, &a.queue, units, 1)
+					require.Equal(t, x.float32s(), out.float32s(), "set %s, %d threads, round %d", set.name, threads, round)
+					if round%3 == 0 {
+						c.pool.run(count, &a.queue, units, 1)
+					}
+					if round%100 == 0 {
+						time.Sleep(2 * spinTime)
+					}
+				}
+				for u := range counts {
+					require.EqualValues(t, 134, counts[u].Load(), "set %s, %d threads, unit %d", set.name, threads, u)
+				}
+				return nil
+			}))
+			require.NoError(t, d.Close())
+		}
+	}
+}
+
+// alloc is memory of a device that the test closes.
+func alloc(t *testing.T, d *Device, bytes int) Buffer {
+	b, err := d.Alloc(bytes)
+	require.NoError(t, err)
+	return b
 }

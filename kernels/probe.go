@@ -12,7 +12,7 @@ import (
 type Roofs struct {
 	Set  string     `json:"loops"`          // for which processors the loops are compiled, or "go"
 	Read []RoofLoop `json:"read"`           // bytes a second from memory, all threads together
-	FMA  []RoofLoop `json:"fma"`            // float32 operations a second, a multiply-add being two
+	FMA  []RoofLoop `json:"fma,omitempty"`  // float32 operations a second, a multiply-add being two; of CPUs
 	BF16 []RoofLoop `json:"bf16,omitempty"` // the same of bfloat16 dot products; none where the processor has no such thing
 }
 
@@ -48,22 +48,30 @@ type ProbeOptions struct {
 	LoopTime time.Duration
 }
 
-// Probe measures what a device's threads can do at best. The loops are the best for the machine, whatever kernel set the
-// device has.
+// Probe measures what a device can do at best: the threads of a CPU, with the best loops for the machine, whatever kernel set
+// the device has; or a GPU.
 type Probe struct {
 	device  *Device
 	options ProbeOptions
-	set     probeSet
 	data    Buffer
-	args    *probeArgs // outside the Go heap
-	memory  Buffer     // of args
+
+	// Of a CPU.
+	pool   *pool // the device's; nil for a GPU
+	set    probeSet
+	args   *probeArgs // outside the Go heap
+	memory Buffer     // of args
+}
+
+// measurer is a backend with loops of its own. Its goroutine owns the device; the data is at least one unit.
+type measurer interface {
+	measure(ctx context.Context, data Buffer, each time.Duration) (Roofs, error)
 }
 
 // probeSet is the loops compiled for one family of processors.
 type probeSet struct {
 	name           string
 	read, read4    kernel
-	fma, dot       kernel // dot may be nil
+	fma, dot       kernel // dot may be zero
 	fmaOps, dotOps int64  // operations of one step
 }
 
@@ -90,6 +98,12 @@ func NewProbe(d *Device, o ProbeOptions) (*Probe, error) {
 	}
 	p := &Probe{device: d, options: o, set: bestProbeSet()}
 	var err error
+	c, ok := d.backend.(*cpu)
+	if !ok {
+		p.data, err = d.Alloc(o.ReadBytes / probeUnitBytes * probeUnitBytes)
+		return p, err
+	}
+	p.pool = c.pool
 	if p.memory, err = d.Alloc(sizeOf[probeArgs]()); err != nil {
 		return nil, err
 	}
@@ -120,6 +134,14 @@ const (
 
 // Measure runs all loops, for about half a second. The device is busy meanwhile.
 func (p *Probe) Measure(ctx context.Context) (Roofs, error) {
+	if m, ok := p.device.backend.(measurer); ok {
+		r := Roofs{}
+		err := p.device.Do(ctx, func(Ops) (err error) {
+			r, err = m.measure(ctx, p.data, p.options.LoopTime)
+			return err
+		})
+		return r, err
+	}
 	r := Roofs{Set: p.set.name}
 	err := p.device.Do(ctx, func(Ops) error {
 		for _, l := range []struct {
@@ -138,7 +160,7 @@ func (p *Probe) Measure(ctx context.Context) (Roofs, error) {
 		}
 		*p.args = probeArgs{steps: probeSteps}
 		r.FMA = append(r.FMA, RoofLoop{"12 chains", p.rate(ctx, p.set.fma, probeUnits, float64(probeUnits*probeSteps*p.set.fmaOps))})
-		if p.set.dot != nil {
+		if p.set.dot.compute != nil {
 			r.BF16 = append(r.BF16, RoofLoop{"12 chains", p.rate(ctx, p.set.dot, probeUnits, float64(probeUnits*probeSteps*p.set.dotOps))})
 		}
 		return ctx.Err()
@@ -151,7 +173,7 @@ func (p *Probe) rate(ctx context.Context, k kernel, units int, work float64) flo
 	best := time.Duration(0)
 	for begin := time.Now(); best == 0 || time.Since(begin) < p.options.LoopTime && ctx.Err() == nil; {
 		start := time.Now()
-		p.device.cpu.pool.run(k, &p.args.queue, units, 1)
+		p.pool.run(k, &p.args.queue, units, 1)
 		if took := max(time.Since(start), 1); best == 0 || took < best {
 			best = took
 		}

@@ -20,12 +20,12 @@ func bestProbeSet() probeSet {
 	}
 }
 
-// probeLoop is a C loop; nil for none.
+// probeLoop is a C loop; the zero kernel for none.
 func probeLoop(k *C.kernel) kernel {
 	if k == nil {
-		return nil
+		return kernel{}
 	}
-	return func(args unsafe.Pointer) { C.quire_run(k, args) }
+	return kernel{func(args unsafe.Pointer) { C.quire_run(k, args) }, unsafe.Pointer(k)}
 }
 
 // Go and C agree on the arguments, or this does not compile.

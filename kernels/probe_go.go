@@ -6,7 +6,7 @@ import (
 )
 
 // goProbe is the loops in plain Go: less than the machine's limit, but what there is without a C compiler.
-var goProbe = probeSet{name: "go", read: goProbeRead, read4: goProbeRead4, fma: goProbeFMA, fmaOps: 2 * 8}
+var goProbe = probeSet{name: "go", read: kernel{compute: goProbeRead}, read4: kernel{compute: goProbeRead4}, fma: kernel{compute: goProbeFMA}, fmaOps: 2 * 8}
 
 // words is unit u of the data.
 func (a *probeArgs) words(u int) []uint64 {

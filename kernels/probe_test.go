@@ -26,7 +26,7 @@ func TestProbeIsPlausible(t *testing.T) {
 			require.Equal(t, set.name, r.Set)
 			require.Len(t, r.Read, 4)
 			require.Len(t, r.FMA, 1)
-			require.Equal(t, set.dot != nil, len(r.BF16) == 1)
+			require.Equal(t, set.dot.compute != nil, len(r.BF16) == 1)
 			for _, l := range append(append(r.Read, r.FMA...), r.BF16...) {
 				require.NotEmpty(t, l.Loop)
 				require.Greater(t, l.PerSecond, 1e6, l.Loop)
@@ -56,7 +56,7 @@ func TestProbeReadsEverything(t *testing.T) {
 		for name, loop := range map[string]kernel{"read": set.read, "read4": set.read4} {
 			a := (*probeArgs)(memory.addr)
 			*a = probeArgs{queue: queue{units: units, grain: 1}, data: data.addr, unitBytes: unitBytes}
-			loop(unsafe.Pointer(a))
+			loop.compute(unsafe.Pointer(a))
 			require.Equal(t, xor(words), uint64(a.sink), "%s of %s", name, set.name)
 		}
 	}

@@ -93,7 +93,7 @@ type rig struct {
 // newRig opens a device that the test closes.
 func newRig(tb testing.TB, set string, threads int) *rig {
 	tb.Helper()
-	d, err := Open(Options{KernelSet: set, Threads: threads})
+	d, err := Open(Options{Device: "cpu", KernelSet: set, Threads: threads})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, d.Close()) })
 	return &rig{tb: tb, dev: d, rng: newRand(tb)}
@@ -127,7 +127,7 @@ func (r *rig) alloc(bytes int) Buffer {
 }
 
 // rounds says whether the set rounds the inputs of products to bfloat16.
-func (r *rig) rounds() bool { return r.dev.cpu.set.panelBytes == 2 }
+func (r *rig) rounds() bool { return r.dev.Info().Products == "bf16" }
 
 // round does to an input of a product what the set does to it.
 func (r *rig) round(x []float32) {

@@ -24,7 +24,7 @@ func compiledSets() []kernelSet {
 // newSet is a set of C kernels whose panels have elements of so many bytes.
 func newSet(name string, panelBytes int, set *C.struct_kernel_set) kernelSet {
 	bind := func(k *C.kernel) kernel {
-		return func(args unsafe.Pointer) { C.quire_run(k, args) }
+		return kernel{func(args unsafe.Pointer) { C.quire_run(k, args) }, unsafe.Pointer(k)}
 	}
 	return kernelSet{
 		name:       name,
@@ -72,9 +72,12 @@ var (
 	_ = same[unsafe.Sizeof(attendArgs{})-C.sizeof_struct_attend_args]
 	_ = same[unsafe.Offsetof(attendArgs{}.kv)-unsafe.Offsetof(C.struct_attend_args{}.kv)]
 	_ = same[unsafe.Offsetof(attendArgs{}.rooms)-unsafe.Offsetof(C.struct_attend_args{}.rooms)]
-	_ = same[unsafe.Offsetof(attendArgs{}.merge)-unsafe.Offsetof(C.struct_attend_args{}.merge)]
+	_ = same[unsafe.Offsetof(attendArgs{}.mode)-unsafe.Offsetof(C.struct_attend_args{}.mode)]
 	_ = same[attendRoom-C.attend_room]
 	_ = same[attendPartial-C.sizeof_struct_partial]
+	_ = same[attendStretch-C.attend_stretch]
+	_ = same[attendMerge-C.attend_merge]
+	_ = same[keyTile-C.key_tile]
 	_ = same[stretchTokens-C.stretch_tokens]
 	_ = same[unsafe.Offsetof(attendArgs{}.scale)-unsafe.Offsetof(C.struct_attend_args{}.scale)]
 	_ = same[unsafe.Sizeof(SampleRow{})-C.sizeof_struct_sample_row]

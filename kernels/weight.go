@@ -48,18 +48,26 @@ type KVType uint8
 // The cache's types. The zero value is bfloat16.
 const (
 	KVBF16 KVType = iota // the default
-	KVF32                // exact, CPU only: what teacher-forced verification uses
+	KVF32                // exact: what teacher-forced verification uses
 	KVI8                 // int8 with one float32 scale for each token and KV head, CPU only
+	KVFP8                // float8 (e4m3), likewise, CUDA only
 )
 
-// kvTypes are all of them: how each is called, and the bytes of an element and of what follows the elements of a head.
+// kvTypes are all of them: how each is called, the bytes of an element and of what follows the elements of a head, and whose
+// kernels take it.
 var kvTypes = [...]struct {
 	name         string
 	bytes, extra int
-}{KVBF16: {"bf16", 2, 0}, KVF32: {"f32", 4, 0}, KVI8: {"int8", 1, 4}}
+	cpu, cuda    bool
+}{
+	KVBF16: {"bf16", 2, 0, true, true},
+	KVF32:  {"f32", 4, 0, true, true},
+	KVI8:   {"int8", 1, 4, true, false},
+	KVFP8:  {"fp8", 1, 4, false, true},
+}
 
-// KVTypes are all types of the cache, the default first.
-func KVTypes() []KVType { return []KVType{KVBF16, KVF32, KVI8} }
+// KVTypes are all types of the cache, the default first. Which ones a device takes is in [Info.TakesKV].
+func KVTypes() []KVType { return []KVType{KVBF16, KVF32, KVI8, KVFP8} }
 
 // RowBytes is the size of one head's key or value for one token.
 func (t KVType) RowBytes(headDim int) int { return kvTypes[t].bytes*headDim + kvTypes[t].extra }
@@ -67,9 +75,20 @@ func (t KVType) RowBytes(headDim int) int { return kvTypes[t].bytes*headDim + kv
 // align is what the address of a row is a multiple of.
 func (t KVType) align() int { return max(kvTypes[t].bytes, kvTypes[t].extra) }
 
+// valid says whether there is such a type.
+func (t KVType) valid() bool { return int(t) < len(kvTypes) }
+
+// takenBy says whether a device's kernels take a cache of the type.
+func (t KVType) takenBy(cuda bool) bool {
+	if cuda {
+		return t.valid() && kvTypes[t].cuda
+	}
+	return t.valid() && kvTypes[t].cpu
+}
+
 // String is the name used in flags and results.
 func (t KVType) String() string {
-	if int(t) >= len(kvTypes) {
+	if !t.valid() {
 		return fmt.Sprintf("KVType(%d)", uint8(t))
 	}
 	return kvTypes[t].name

@@ -288,9 +288,8 @@ func TestParseGeneration(t *testing.T) {
 
 func TestKVBytesPerToken(t *testing.T) {
 	c := Config{Layers: 28, KVHeads: 8, HeadDim: 128}
-	if got, want := c.KVBytesPerToken(kernels.KVBF16), 114_688; got != want {
-		t.Errorf("got %d, want %d", got, want)
-	}
+	require.Equal(t, 114_688, c.KVBytesPerToken(kernels.KVBF16))
+	require.Equal(t, 28*2*8*(128+4), c.KVBytesPerToken(kernels.KVFP8))
 }
 
 func FuzzConfig(f *testing.F) {

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/quire-llm/quire/kernels"
@@ -26,6 +27,9 @@ type KV struct {
 
 // NewKV allocates the cache memory of a pool of blocks blocks; the null block comes on top.
 func NewKV(device *kernels.Device, c Config, blocks, blockTokens int, t kernels.KVType) (*KV, error) {
+	if !device.Info().TakesKV(t) {
+		return nil, fmt.Errorf("model: making a cache: the device %q takes none of %v: %w", device.Info().Name, t, errors.ErrUnsupported)
+	}
 	if blocks < 1 || blockTokens < 1 {
 		return nil, fmt.Errorf("model: making a cache: got %d blocks of %d tokens, want at least 1 of each", blocks, blockTokens)
 	}

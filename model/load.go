@@ -63,7 +63,7 @@ func (o LoadOptions) check(c Config) error {
 }
 
 // Load brings a checkpoint to a device. On the CPU weights that are stored as bfloat16 stay in the checkpoint's map and
-// are read when they are first used, so the checkpoint must stay open as long as the model.
+// are read when they are first used, so the checkpoint must stay open as long as the model. On CUDA they are copied.
 func Load(device *kernels.Device, ck *Checkpoint, o LoadOptions) (*Model, error) {
 	m, err := load(device, ck, o)
 	if err != nil {
@@ -89,7 +89,11 @@ func load(device *kernels.Device, ck *Checkpoint, o LoadOptions) (*Model, error)
 		m.Close()
 		return nil, err
 	}
-	if err := m.readWeights(ck); err != nil {
+	err := m.readWeights(ck)
+	if err == nil { // uploads that are still under way
+		err = device.Do(context.Background(), func(kernels.Ops) error { return nil })
+	}
+	if err != nil {
 		m.Close()
 		return nil, err
 	}

@@ -26,7 +26,7 @@ type row struct {
 	// Roofs are what the machine could do just before and just after each repeat. Shares are told of the better of the two.
 	Roofs           []roofs `json:"roofs"`
 	ReadBytesPerSec float64 `json:"roof_read_bytes_per_sec"`
-	FMAPerSec       float64 `json:"roof_fma_per_sec"`
+	FMAPerSec       float64 `json:"roof_fma_per_sec,omitempty"`
 	BF16PerSec      float64 `json:"roof_bf16_per_sec,omitempty"`
 
 	Prefill          phase    `json:"prefill"`
@@ -90,8 +90,8 @@ func (b *bench) printHeader(w io.Writer) {
 }
 
 const (
-	headingFormat = "%5s %6s %6s %6s | %8s %9s | %9s %5s | %8s %6s %5s | %9s %9s\n"
-	rowFormat     = "%5d %6s %6s %6d | %8.2f %9.2f | %9.2f %5s | %8.2f %6.1f %5s | %4.1f %4.1f %4.0f %4.0f\n"
+	headingFormat = "%5s %6s %6s %6s | %8s %9s | %9s %5s | %8s %6s %5s | %11s %13s\n"
+	rowFormat     = "%5d %6s %6s %6d | %8.2f %9.2f | %9.2f %5s | %8.2f %6.1f %5s | %5.4g %5.4g %6.0f %6.0f\n"
 )
 
 func printHeading(w io.Writer) {
@@ -123,9 +123,14 @@ func printFoot(w io.Writer, rows []row) {
 	}
 	fmt.Fprintf(w, "\nout tok/s: output tokens over the whole call. prefill/s: prompt tokens until the last first token; decode/s: what came after.\n")
 	fmt.Fprintf(w, "peak, read: share of the arithmetic peak of the products and of the read bandwidth, the better of before and after the call, which the last four columns show.\n")
-	fmt.Fprintf(w, "Best of %s loops: %.0f GFLOP/s float32", loops, fma/1e9)
-	if bf16 > 0 {
-		fmt.Fprintf(w, ", %.0f bfloat16", bf16/1e9)
+	fmt.Fprintf(w, "Best of %s loops, in GFLOP/s:", loops)
+	for _, peak := range []struct {
+		name      string
+		perSecond float64
+	}{{"float32", fma}, {"bfloat16", bf16}} {
+		if peak.perSecond > 0 {
+			fmt.Fprintf(w, " %.0f %s", peak.perSecond/1e9, peak.name)
+		}
 	}
 	fmt.Fprintln(w)
 }

@@ -42,7 +42,7 @@ There are two passes. With a float32 KV cache and kernels that round nothing, ev
 the bf16 KV cache and the kernels that are used otherwise, which may round the inputs of products to bfloat16, the mean
 |Δ log p| may be 1.25 times and the 99th percentile 1.5 times that of the reference's own bfloat16 run; where the golden file
 does not record that run, the pass is only reported. At least 80 % of the continuation must have a lead that counts. --kv
-takes one pass alone; --kernel-set avx512bf16 rounds in both, and both are held to the limits of the second.
+takes one pass alone; --device cuda and --kernel-set avx512bf16 round in both, and both are held to the limits of the second.
 
 With --weights int8 both passes may miss 3 times what the reference's own bfloat16 run misses, in the mean and in the 99th
 percentile, and one lead in 33 may flip; each pass says whether it would also have been good enough for bf16.
@@ -65,7 +65,7 @@ Exit code 0: the model computes what the reference computed. 1: it does not. Oth
 	f.RegisterCache(flags)
 	f.KV = "both"
 	kv := flags.Lookup("kv")
-	kv.DefValue, kv.Usage = f.KV, "element `type` of the KV cache: bf16, f32, int8 (only reported), or both, a pass with bf16 and one with f32"
+	kv.DefValue, kv.Usage = f.KV, "element `type` of the KV cache: bf16, f32, int8 or fp8 (only reported), or both, a pass with bf16 and one with f32"
 	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
 	return command
 }
@@ -97,12 +97,13 @@ func (f verifyFlags) passes(file *golden.File) ([]pass, error) {
 	}
 	if f.Weights == kernels.Int8.String() {
 		all = int8Passes(file)
-	} else if f.KernelSet != "" && kernels.RoundsProducts(f.KernelSet) {
+	} else if f.Device == "cuda" || f.KernelSet != "" && kernels.RoundsProducts(f.KernelSet) {
 		all[0].name, all[0].tolerance, all[0].judged, all[0].exact = "float32"+all[1].name[len("bf16"):], all[1].tolerance, all[1].judged, false
 	}
-	if f.KV == kernels.KVI8.String() {
-		t := golden.Int8(file)
-		return []pass{{fmt.Sprintf("%s weights, int8 KV cache: only reported", cmp.Or(f.Weights, "bf16")), kernels.KVI8, t, false, false}}, nil
+	for _, kv := range []kernels.KVType{kernels.KVI8, kernels.KVFP8} {
+		if f.KV == kv.String() {
+			return []pass{{fmt.Sprintf("%s weights, %v KV cache: only reported", cmp.Or(f.Weights, "bf16"), kv), kv, golden.Int8(file), false, false}}, nil
+		}
 	}
 	if f.KV == "both" {
 		return all, nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/quire-llm/quire/internal/sysinfo"
 	"github.com/quire-llm/quire/kernels"
+	"github.com/quire-llm/quire/kernels/cuda"
 )
 
 // version is what `quire version` says.
@@ -19,6 +20,7 @@ type version struct {
 	Arch         string        `json:"arch"`
 	KernelSet    string        `json:"kernel_set"`
 	KernelReason string        `json:"kernel_set_reason,omitempty"`
+	Images       string        `json:"gpu_images"` // hash of the kernels for GPUs that the program carries
 }
 
 func (a *App) versionCommand() *cobra.Command {
@@ -30,7 +32,7 @@ func (a *App) versionCommand() *cobra.Command {
 		Args:    exactly(0, ""),
 		RunE: func(command *cobra.Command, _ []string) error {
 			environment := sysinfo.Collect(command.Context())
-			v := version{Build: environment.Build, Go: environment.Go, OS: environment.OS, Arch: environment.Arch}
+			v := version{Build: environment.Build, Go: environment.Go, OS: environment.OS, Arch: environment.Arch, Images: cuda.ImagesHash()}
 			device, err := kernels.Open(kernels.Options{})
 			if err != nil {
 				return err
@@ -60,8 +62,8 @@ func (v version) write(w io.Writer) error {
 	if v.KernelReason != "" {
 		reason = " (" + v.KernelReason + ")"
 	}
-	_, err := fmt.Fprintf(w, "quire %s\ncommit %s%s\n%s %s/%s\nkernels %s%s\n",
-		name, v.Build.Commit, modified, v.Go, v.OS, v.Arch, v.KernelSet, reason)
+	_, err := fmt.Fprintf(w, "quire %s\ncommit %s%s\n%s %s/%s\nkernels %s%s\nGPU images %s\n",
+		name, v.Build.Commit, modified, v.Go, v.OS, v.Arch, v.KernelSet, reason, v.Images[:16])
 	return err
 }
 

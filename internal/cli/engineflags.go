@@ -27,6 +27,7 @@ type EngineFlags struct {
 	Model string
 
 	Device    string
+	GPUMemory float64
 	Threads   int
 	KernelSet string
 
@@ -48,16 +49,17 @@ func (f *EngineFlags) RegisterModel(flags *pflag.FlagSet) {
 
 // RegisterDevice adds the flags of the device.
 func (f *EngineFlags) RegisterDevice(flags *pflag.FlagSet) {
-	flags.StringVar(&f.Device, "device", "", "`device` to run on: cpu (default: the best one found)")
+	flags.StringVar(&f.Device, "device", "", "`device` to run on: cpu or cuda (default: cuda where a GPU can be used)")
+	flags.Float64Var(&f.GPUMemory, "gpu-memory", 0, "`share` of the GPU's free memory to take, with a KV cache as large as that allows (default: 0.9 at most, and a cache by the context)")
 	flags.IntVar(&f.Threads, "threads", 0, "CPU worker threads (default: one for each core)")
-	flags.StringVar(&f.KernelSet, "kernel-set", "", "CPU kernels: avx512bf16, avx512, avx2, portable or go (default: the best that this CPU runs)")
+	flags.StringVar(&f.KernelSet, "kernel-set", "", "CPU kernels: avx512bf16, avx512, avx2, portable or go; GPU kernels: \"cuda sm_90a\" or \"cuda ptx\" (default: the best that the device runs)")
 	flags.StringVar(&f.Weights, "weights", kernels.BF16.String(), "format of the weights that products read: bf16, or int8, made while the model is loaded")
 	flags.StringVar(&f.WeightsCache, "weights-cache", "", "`directory` where int8 weights are kept for the next time (default: they are made every time)")
 }
 
 // RegisterCache adds the flags of the KV cache, but for the strategy.
 func (f *EngineFlags) RegisterCache(flags *pflag.FlagSet) {
-	flags.StringVar(&f.KV, "kv", kernels.KVBF16.String(), "element `type` of the KV cache: bf16, f32 or int8")
+	flags.StringVar(&f.KV, "kv", kernels.KVBF16.String(), "element `type` of the KV cache: bf16, f32, int8 (CPU) or fp8 (CUDA)")
 	flags.IntVar(&f.BlockTokens, "block-tokens", 0, "tokens in a block of the KV cache: 16, 32 or 64 (default 16)")
 	flags.IntVar(&f.CacheTokens, "cache-tokens", 0, "capacity of the KV cache in tokens (default: by the context and by memory)")
 }
@@ -77,6 +79,7 @@ func (f *EngineFlags) Options() (engine.Options, error) {
 	o := engine.Options{
 		DeviceOptions: kernels.Options{Device: f.Device, Threads: f.Threads, KernelSet: f.KernelSet},
 		WeightsCache:  f.WeightsCache,
+		GPUMemory:     f.GPUMemory,
 		BlockTokens:   f.BlockTokens,
 		CacheTokens:   f.CacheTokens,
 		MaxContext:    f.Context,
@@ -99,6 +102,9 @@ func (f *EngineFlags) Options() (engine.Options, error) {
 			return o, UsageError("leave the flag out for its default", "--%s must not be negative, got %d", n.flag, n.value)
 		}
 	}
+	if f.GPUMemory < 0 || f.GPUMemory > 1 {
+		return o, UsageError("take 0.9, or leave the flag out", "--gpu-memory must be from 0 to 1, got %v", f.GPUMemory)
+	}
 	switch f.BlockTokens {
 	case 0, 16, 32, 64:
 	default:
@@ -117,7 +123,7 @@ func ParseKV(name string) (kernels.KVType, error) {
 			return t, nil
 		}
 	}
-	return 0, UsageError("take bf16, f32 or int8", "no KV type %q", name)
+	return 0, UsageError("take bf16, f32, int8 (CPU) or fp8 (CUDA)", "no KV type %q", name)
 }
 
 // parseWeights finds a format of weights by its name; "" is the default.

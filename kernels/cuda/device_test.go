@@ -220,7 +220,7 @@ func TestDeviceLost(t *testing.T) {
 		return
 	}
 	_, add := addFunction(t, c)
-	require.NoError(t, Launch(s, add, Shape{Grid: Dim{X: 1}, Block: Dim{X: 32}}, &addParams{To: 1 << 40, Count: 32}))
+	require.NoError(t, Launch(s, add, Shape{Grid: Dim{X: 1}, Block: Dim{X: 32}}, &addParams{To: 4096, Count: 32}))
 	err := s.Sync()
 	t.Log(err)
 	require.ErrorIs(t, err, ErrLost)

@@ -1,8 +1,12 @@
 package cuda
 
 import (
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
 	"fmt"
+	"io/fs"
+	"sync"
 
 	"github.com/quire-llm/quire/kernels/cuda/internal/build"
 )
@@ -32,3 +36,22 @@ func Image(name, target string) ([]byte, error) {
 	}
 	return image, nil
 }
+
+// ImagesHash is a SHA-256 over all embedded images, as 64 hexadecimal digits. Results that were measured with them, and the
+// receipts of tests that were run on them, carry it.
+var ImagesHash = sync.OnceValue(func() string {
+	files, err := fs.Glob(images, "images/*")
+	if err != nil {
+		panic(err) // the pattern is malformed
+	}
+	h := sha256.New()
+	for _, name := range files { // sorted
+		data, err := images.ReadFile(name)
+		if err != nil {
+			panic(err) // it is in the program
+		}
+		one := sha256.Sum256(data)
+		fmt.Fprintf(h, "%s %x\n", name, one)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+})

@@ -51,6 +51,13 @@ static_assert(offsetof(SiluMulParams, out) == 8);
 static_assert(offsetof(SiluMulParams, rows) == 16);
 static_assert(offsetof(SiluMulParams, inner) == 20);
 
+static_assert(sizeof(ProbeParams) == 32);
+static_assert(alignof(ProbeParams) == 8);
+static_assert(offsetof(ProbeParams, data) == 0);
+static_assert(offsetof(ProbeParams, sink) == 8);
+static_assert(offsetof(ProbeParams, count) == 16);
+static_assert(offsetof(ProbeParams, steps) == 24);
+
 static_assert(sizeof(KVCache) == 40);
 static_assert(alignof(KVCache) == 8);
 static_assert(offsetof(KVCache, base) == 0);

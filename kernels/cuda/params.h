@@ -18,6 +18,7 @@ constexpr int32_t kVector = 8;          // elements that a thread takes at a tim
 constexpr int32_t kHeadWarps = 4;       // heads that a block of qk_norm_rope_write takes
 constexpr int32_t kRouteWarps = 4;      // rows that a block of moe_route takes
 constexpr int32_t kSortThreads = 1024;  // a block of moe_sort
+constexpr int32_t kProbeThreads = 256;  // a block of probe_read and probe_mma
 
 // How gemm's tiles lie: rows of x, outputs, threads, and the shared memory that a block asks for at
 // launch.
@@ -104,6 +105,16 @@ struct SiluMulParams {
   bf16* out;            // [rows, inner]
   int32_t rows;
   int32_t inner;
+};
+
+// ProbeParams: read count runs of 16 bytes, or make steps steps of products, and keep nothing.
+//
+// Kernels of probe.cu: probe_read, probe_mma_bf16.
+struct ProbeParams {
+  const uint8_t* data;  // [16 * count], aligned to 16 bytes
+  uint32_t* sink;       // [1]
+  int64_t count;
+  int64_t steps;  // a multiple of 8
 };
 
 // KVCache is where one layer's keys and values lie: the key of head h at token t of block b begins

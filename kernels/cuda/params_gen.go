@@ -4,15 +4,16 @@ package cuda
 
 // Of the kernels.
 const (
-	MaxParts    = 4   // of a weight
-	MaxHeadDim  = 256 // a multiple of 8
-	MaxExperts  = 1024
-	MaxTopK     = 32
-	RowThreads  = 256  // a block of embed, rmsnorm, silu_mul and moe_combine
-	Vector      = 8    // elements that a thread takes at a time: 16 bytes
-	HeadWarps   = 4    // heads that a block of qk_norm_rope_write takes
-	RouteWarps  = 4    // rows that a block of moe_route takes
-	SortThreads = 1024 // a block of moe_sort
+	MaxParts     = 4   // of a weight
+	MaxHeadDim   = 256 // a multiple of 8
+	MaxExperts   = 1024
+	MaxTopK      = 32
+	RowThreads   = 256  // a block of embed, rmsnorm, silu_mul and moe_combine
+	Vector       = 8    // elements that a thread takes at a time: 16 bytes
+	HeadWarps    = 4    // heads that a block of qk_norm_rope_write takes
+	RouteWarps   = 4    // rows that a block of moe_route takes
+	SortThreads  = 1024 // a block of moe_sort
+	ProbeThreads = 256  // a block of probe_read and probe_mma
 )
 
 // How gemm's tiles lie: rows of x, outputs, threads, and the shared memory that a block asks for at
@@ -124,6 +125,14 @@ type SiluMulParams struct {
 	Out    uint64 // [rows, inner]
 	Rows   int32
 	Inner  int32
+}
+
+// ProbeParams: read count runs of 16 bytes, or make steps steps of products, and keep nothing.
+type ProbeParams struct {
+	Data  uint64 // [16 * count], aligned to 16 bytes
+	Sink  uint64 // [1]
+	Count int64
+	Steps int64 // a multiple of 8
 }
 
 // KVCache is where one layer's keys and values lie: the key of head h at token t of block b begins
@@ -392,6 +401,8 @@ const (
 	Gemv16BF16                           // takes GemmParams
 	Gemv32BF16                           // takes GemmParams
 	SiluMulBF16                          // takes SiluMulParams
+	ProbeRead                            // takes ProbeParams
+	ProbeMmaBF16                         // takes ProbeParams
 	QKNormRopeWriteBF16                  // takes QKNormRopeWriteParams
 	MoERouteF32                          // takes MoERouteParams
 	MoESort                              // takes MoESortParams
@@ -448,6 +459,8 @@ var kernelTable = [Kernels]struct {
 	{"gemv16_bf16", "gemv", 128},
 	{"gemv32_bf16", "gemv", 128},
 	{"silu_mul_bf16", "silu", 24},
+	{"probe_read", "probe", 32},
+	{"probe_mma_bf16", "probe", 32},
 	{"qk_norm_rope_write_bf16", "rope", 112},
 	{"moe_route_f32", "moe", 40},
 	{"moe_sort", "moe", 56},

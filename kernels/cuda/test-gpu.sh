@@ -3,8 +3,10 @@
 #
 #   kernels/cuda/test-gpu.sh LOGS [STAGE...]
 #
-# Each stage writes LOGS/STAGE.log, and a line with its outcome to LOGS/summary.txt. Without stages all of them run but for
-# those of compute-sanitizer, which are run where SANITIZER names it or PATH has it. Exit code 1: a stage failed.
+# Stages run side by side. Each writes LOGS/STAGE.log, and a line with its outcome to LOGS/summary.txt. At the end there is
+# LOGS/receipt.json, which `go run ./kernels/cuda/internal/receipt` files if everything passed. Without stages all of them run:
+# those of compute-sanitizer where SANITIZER names it or PATH has it, and the references where python3 has torch and transformers.
+# Exit code 1: a stage failed.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
 mkdir -p "$1"
@@ -12,37 +14,92 @@ logs=$(cd "$1" && pwd)
 shift
 export QUIRE_REQUIRE_GPU=1
 sanitizer=${SANITIZER:-$(command -v compute-sanitizer || true)}
-stages=${*:-driver kernels model engine kernels-ptx model-ptx}
+stages=${*:-driver kernels model engine soak kernels-ptx model-ptx}
 [ $# -eq 0 ] && [ -n "$sanitizer" ] && stages="$stages memcheck racecheck"
-failed=0
+[ $# -eq 0 ] && python3 -c 'import torch, transformers' 2>/dev/null && stages="$stages references"
 
-# run STAGE FOLDER BINARY ARGUMENT...: in the package's folder, where its test data lies. WITH goes before the binary.
-run() {
-  local stage=$1 folder=$2 binary=$root/gpu/$3 start=$SECONDS code
+# tests STAGE FOLDER BINARY ARGUMENT...: in the package's folder, where its test data lies. WITH goes before the binary.
+tests() {
+  local stage=$1 folder=$2 binary=$root/gpu/$3
   shift 3
-  (cd "$root/$folder" && ${WITH:-} "$binary" -test.v -test.timeout "${TIMEOUT:-8m}" "$@") >"$logs/$stage.log" 2>&1
-  code=$?
-  printf '%-12s exit %d, %d passed, %d failed, %d skipped, %d s\n' "$stage" $code \
-    "$(grep -c -- '--- PASS' "$logs/$stage.log")" "$(grep -c -- '--- FAIL' "$logs/$stage.log")" \
-    "$(grep -c -- '--- SKIP' "$logs/$stage.log")" $((SECONDS - start)) | tee -a "$logs/summary.txt"
-  if [ $code -ne 0 ]; then
-    failed=1
-    grep -- '--- FAIL' "$logs/$stage.log" | head -40
-  fi
+  (cd "$root/$folder" && ${WITH:-} "$binary" -test.v -test.timeout "${TIMEOUT:-9m}" "$@") >"$logs/$stage.log" 2>&1
 }
 
-for stage in $stages; do
-  case $stage in
-    driver) run driver kernels/cuda cuda.test -test.run '^TestDevice(Pages|Lost)?$' ;;
-    kernels) run kernels kernels kernels.test -test.run '^TestCUDA' ;;
-    model) run model model model.test -test.run 'CUDA$' ;;
-    engine) QUIRE_TEST_DEVICE=cuda run engine engine engine.test -test.run '^TestEvaluations' ;;
-    kernels-ptx) QUIRE_CUDA_IMAGE=ptx run kernels-ptx kernels kernels.test -test.run '^TestCUDA' ;;
-    model-ptx) QUIRE_CUDA_IMAGE=ptx run model-ptx model model.test -test.run 'CUDA$' -test.short ;;
-    memcheck | racecheck | initcheck | synccheck)
-      WITH="$sanitizer --tool $stage --error-exitcode 9" run "$stage" kernels kernels.test -test.short -test.run '^TestCUDA'
+# reference NAME ARGUMENT...: a random checkpoint of a real shape, what transformers computes from it, and what we do.
+reference() {
+  local name=$1 dir
+  shift
+  dir=$(mktemp -d)
+  echo "=== RUN   $name $*"
+  if python3 "$root/internal/oracle/reference.py" make "$dir/model" "$@" &&
+    python3 "$root/internal/oracle/reference.py" golden "$dir/model" "$dir/golden.json" --lengths 1,17,300,900 &&
+    "$root/gpu/quire" verify "$dir/model" "$dir/golden.json" --device cuda --cache-tokens 4096 &&
+    "$root/gpu/quire" verify "$dir/model" "$dir/golden.json" --device cuda --kv fp8 --cache-tokens 4096; then
+    echo "--- PASS: $name"
+  else
+    echo "--- FAIL: $name"
+    touch "$logs/references.failed"
+  fi
+  rm -rf "$dir"
+}
+
+references() {
+  reference qwen3-0.6b --preset qwen3-0.6b
+  reference qwen3-0.6b-outliers --preset qwen3-0.6b --outliers
+  reference qwen3-4b-4-layers --preset qwen3-4b --layers 4
+  reference qwen3-8b-3-layers --preset qwen3-8b --layers 3
+  [ ! -e "$logs/references.failed" ]
+}
+
+stage() {
+  case $1 in
+    driver) tests driver kernels/cuda cuda.test -test.run '^TestDevice(Pages|Lost)?$' ;;
+    kernels) tests kernels kernels kernels.test -test.run '^TestCUDA' ;;
+    model) tests model model model.test -test.run 'CUDA$' ;;
+    engine) QUIRE_TEST_DEVICE=cuda tests engine engine engine.test -test.run '^(TestEvaluations|TestCompressedKV)$' ;;
+    soak) QUIRE_TEST_DEVICE=cuda QUIRE_SOAK_REQUESTS=20000 tests soak engine engine.test -test.run '^TestSoak$' ;;
+    kernels-ptx) QUIRE_CUDA_IMAGE=ptx tests kernels-ptx kernels kernels.test -test.run '^TestCUDA' ;;
+    model-ptx) QUIRE_CUDA_IMAGE=ptx tests model-ptx model model.test -test.run 'CUDA$' -test.short ;;
+    memcheck | racecheck | initcheck | synccheck) # that a function has no more parameters is an answer, and no error
+      WITH="$sanitizer --tool $1 --report-api-errors no --error-exitcode 9" tests "$1" kernels kernels.test -test.short -test.run '^TestCUDA'
       ;;
-    *) echo "no stage $stage" >&2 && exit 2 ;;
+    references) references >"$logs/references.log" 2>&1 ;;
+    *) echo "no stage $1" >&2 && exit 2 ;;
   esac
+}
+
+count() { grep -c -- "--- $2" "$logs/$1.log"; }
+
+for s in $stages; do
+  (
+    start=$SECONDS
+    stage "$s"
+    code=$?
+    printf '%-12s exit %d, %d passed, %d failed, %d skipped, %d s\n' "$s" $code \
+      "$(count "$s" PASS)" "$(count "$s" FAIL)" "$(count "$s" SKIP)" $((SECONDS - start)) | tee -a "$logs/summary.txt"
+    printf '{"name": "%s", "passed": %d, "failed": %d, "skipped": %d, "exit": %d}' "$s" \
+      "$(count "$s" PASS)" "$(count "$s" FAIL)" "$(count "$s" SKIP)" $code >"$logs/$s.stage"
+    if [ $code -ne 0 ]; then
+      touch "$logs/failed"
+      grep -- '--- FAIL' "$logs/$s.log" | head -40
+    fi
+  ) &
 done
-exit $failed
+wait
+
+version=$("$root/gpu/quire" version -json)
+field() { printf '%s' "$version" | sed -n "s/.*\"$1\": \"\([^\"]*\)\".*/\1/p" | head -1; }
+{
+  printf '{"images": "%s", "commit": "%s",\n' "$(field gpu_images)" "$(field commit)"
+  nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | head -1 | sed 's/\(.*\), \(.*\)/ "device": "\1", "driver": "\2",/'
+  printf ' "date": "%s", "stages": [' "$(date +%F)"
+  separator=''
+  for s in $stages; do
+    printf '%s\n  ' "$separator"
+    cat "$logs/$s.stage"
+    separator=,
+  done
+  printf '\n]}\n'
+} >"$logs/receipt.json"
+rm -f "$logs"/*.stage
+[ ! -e "$logs/failed" ]

@@ -26,7 +26,11 @@ func (s *session) printHeader(w io.Writer) {
 }
 
 func printDevice(w io.Writer, d Details) {
-	fmt.Fprintf(w, "Device: %s, kernel set %s, %d threads (%s)\n", d.Device, d.KernelSet, d.Threads, d.Environment.CPU)
+	if d.Device == "cuda" {
+		fmt.Fprintf(w, "Device: %s, kernel set %s (%s, %s)\n", d.Device, d.KernelSet, d.DeviceName, d.Driver)
+	} else {
+		fmt.Fprintf(w, "Device: %s, kernel set %s, %d threads (%s)\n", d.Device, d.KernelSet, d.Threads, d.Environment.CPU)
+	}
 	if d.KernelReason != "" {
 		fmt.Fprintf(w, "Kernel set: %s\n", d.KernelReason)
 	}

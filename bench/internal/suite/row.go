@@ -20,9 +20,12 @@ type Details struct {
 	Strategy      string `json:"strategy"`
 	Exact         bool   `json:"exact"` // nothing but exact keys and values was reused
 
-	Device    string `json:"device"`
-	KernelSet string `json:"kernel_set"`
-	Products  string `json:"products"` // how inputs of products are rounded: bf16, or f32 for not at all
+	Device     string `json:"device"`
+	DeviceName string `json:"device_name"`
+	Driver     string `json:"driver,omitempty"` // of a GPU
+	KernelSet  string `json:"kernel_set"`
+	Images     string `json:"images,omitempty"` // hash of a GPU's kernels; kernels/cuda/TESTED.json says what was tested on them
+	Products   string `json:"products"`         // how inputs of products are rounded: bf16, or f32 for not at all
 	// KernelReason says why the kernel set is "go", the slowest.
 	KernelReason string `json:"kernel_set_reason,omitempty"`
 	Threads      int    `json:"threads"`

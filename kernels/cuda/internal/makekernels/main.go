@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 
+	"github.com/quire-llm/quire/kernels/cuda"
 	"github.com/quire-llm/quire/kernels/cuda/internal/build"
 )
 
@@ -52,6 +53,15 @@ func install(dir, nvcc string) error {
 func compare(dir, nvcc string) error {
 	if err := build.Check(dir); err != nil {
 		return err
+	}
+	receipts, err := build.Receipts(dir)
+	if err != nil {
+		return err
+	}
+	if hash := cuda.ImagesHash(); build.Tested(receipts, hash) {
+		fmt.Printf("makekernels: images %.16s: %s has a receipt\n", hash, build.ReceiptsFile)
+	} else {
+		fmt.Printf("makekernels: images %.16s are shipped without a receipt in %s: no run of their tests on a GPU is on record\n", hash, build.ReceiptsFile)
 	}
 	compiler, err := build.FindCompiler(nvcc)
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
