@@ -1,13 +1,10 @@
 package cli
 
 import (
-	"strings"
-
 	"github.com/spf13/pflag"
 
 	"github.com/quire-llm/quire/engine"
 	"github.com/quire-llm/quire/kernels"
-	"github.com/quire-llm/quire/kvcache"
 	"github.com/quire-llm/quire/model"
 	"github.com/quire-llm/quire/model/synthetic"
 	"github.com/quire-llm/quire/model/tiny"
@@ -17,9 +14,6 @@ import (
 func Providers() []model.Provider {
 	return []model.Provider{tiny.Provider{}, synthetic.Provider{}}
 }
-
-// strategies are the cache strategies that can be asked for by name.
-var strategies = []kvcache.Strategy{kvcache.Standard{}}
 
 // EngineFlags are the flags that say how an engine runs a model. Every program that opens one registers the groups that
 // it needs.
@@ -34,7 +28,7 @@ type EngineFlags struct {
 	Weights      string
 	WeightsCache string
 
-	Cache       string
+	Cache       StrategyFlags
 	KV          string
 	BlockTokens int
 	CacheTokens int
@@ -64,11 +58,6 @@ func (f *EngineFlags) RegisterCache(flags *pflag.FlagSet) {
 	flags.IntVar(&f.CacheTokens, "cache-tokens", 0, "capacity of the KV cache in tokens (default: by the context and by memory)")
 }
 
-// RegisterStrategy adds --cache.
-func (f *EngineFlags) RegisterStrategy(flags *pflag.FlagSet) {
-	flags.StringVar(&f.Cache, "cache", strategies[0].Name(), "KV-cache `strategy`: "+strings.Join(strategyNames(), ", "))
-}
-
 // RegisterContext adds --context.
 func (f *EngineFlags) RegisterContext(flags *pflag.FlagSet) {
 	flags.IntVar(&f.Context, "context", 0, "longest text in tokens, prompt and answer together (default: the model's own limit)")
@@ -91,7 +80,7 @@ func (f *EngineFlags) Options() (engine.Options, error) {
 	if o.KV, err = ParseKV(f.KV); err != nil {
 		return o, err
 	}
-	if o.Cache, err = parseStrategy(f.Cache); err != nil {
+	if o.Cache, err = f.Cache.Strategy(); err != nil {
 		return o, err
 	}
 	for _, n := range []struct {
@@ -134,21 +123,4 @@ func parseWeights(name string) (kernels.Format, error) {
 		}
 	}
 	return 0, UsageError("take bf16 or int8", "no weight format %q", name)
-}
-
-func parseStrategy(name string) (kvcache.Strategy, error) {
-	for _, s := range strategies {
-		if name == s.Name() || name == "" {
-			return s, nil
-		}
-	}
-	return nil, UsageError("take one of: "+strings.Join(strategyNames(), ", "), "no cache strategy %q", name)
-}
-
-func strategyNames() []string {
-	names := make([]string, len(strategies))
-	for i, s := range strategies {
-		names[i] = s.Name()
-	}
-	return names
 }
