@@ -106,7 +106,7 @@ func (s *scheduler) check() error {
 	if got, want := s.manager.Stats().Sequences, len(s.running); got != want {
 		wrong = errors.Join(wrong, fmt.Errorf("the manager holds %d sequences, want %d", got, want))
 	}
-	if s.idle() && s.pool.Used() > 0 && s.manager.Stats().PendingMoves == 0 {
+	if st := s.manager.Stats(); s.idle() && s.pool.Used() > st.BlocksPinned && st.PendingMoves == 0 {
 		wrong = errors.Join(wrong, fmt.Errorf("%d blocks are in use with no sequence", s.pool.Used()))
 	}
 	if err := errors.Join(s.manager.Check(), s.pool.Check(), wrong); err != nil {

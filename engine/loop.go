@@ -65,6 +65,9 @@ func (c *core) loop() {
 			<-c.inbox.wake
 		}
 		arrivals, halts, closing = c.inbox.take(arrivals, halts)
+		for _, f := range c.inbox.takeCalls() {
+			f()
+		}
 		now := time.Now()
 		c.receive(arrivals, halts, now)
 		if closing != nil {

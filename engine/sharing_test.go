@@ -268,3 +268,29 @@ func TestTierUnderPressure(t *testing.T) {
 	require.Positive(t, store.loaded)
 	require.GreaterOrEqual(t, store.closed, 2)
 }
+
+// TestRegistry: chunks are registered and pinned while requests run, and stay for those that come later.
+func TestRegistry(t *testing.T) {
+	e := openTiny(t, func(o *Options) { o.Cache = kvcache.Chunked{} })
+	ctx := context.Background()
+	head := noise(1, 100, 1)[0].Tokens
+	var id kvcache.Key
+	require.NoError(t, e.Registry(ctx, func(r kvcache.Registry) (err error) {
+		if id, err = r.Register(kvcache.ChunkText{Tokens: head}); err != nil {
+			return err
+		}
+		return r.Pin(id, true)
+	}))
+	ask := func() Usage {
+		results, err := e.Batch(ctx, []Request{{Chunks: []Chunk{{Tokens: head}, {Tokens: []int32{5, 6, 7}}}, MaxTokens: 3}})
+		require.NoError(t, err)
+		return results[0].Usage
+	}
+	require.Zero(t, ask().CachedTokens)
+	require.Equal(t, len(head), ask().CachedTokens, "with nobody between")
+	require.ErrorIs(t, e.Registry(ctx, func(r kvcache.Registry) error { return r.Delete(id) }), kvcache.ErrChunkInUse)
+	require.NoError(t, e.Close())
+	require.ErrorIs(t, e.Registry(ctx, func(kvcache.Registry) error { return nil }), ErrClosed)
+	e = openTiny(t, nil)
+	require.ErrorIs(t, e.Registry(ctx, func(kvcache.Registry) error { return nil }), errors.ErrUnsupported)
+}
