@@ -16,6 +16,8 @@ type nullRunner struct{}
 func (nullRunner) begin()                                   {}
 func (nullRunner) add([]int32, []kvcache.Segment) error     { return nil }
 func (nullRunner) copyBlock(from, to kvcache.BlockID) error { return nil }
+func (nullRunner) readBlock(kvcache.BlockID, []byte) error  { return nil }
+func (nullRunner) writeBlock(kvcache.BlockID, []byte) error { return nil }
 func (nullRunner) computed() int64                          { return 0 }
 func (nullRunner) run(q *questions) error {
 	for i := range q.rows {
@@ -40,7 +42,7 @@ func decoding(t testing.TB, n int) *scheduler {
 	o := fakeOptions{blocks: n * 64, blockTokens: 16, sequences: n, stepTokens: 512, context: 1 << 20}
 	s, _ := o.scheduler(t)
 	s.runner = nullRunner{}
-	s.manager = s.manager.(*strict).Manager // which allocates
+	s.manager, s.learner = s.manager.(*strict).Manager, nil // which allocates
 	in := &intake{text: fakeCodec{}, vocab: fakeVocab, context: 1 << 20}
 	for i := range n {
 		seq, err := in.sequence(&Request{Tokens: make([]int32, 20), IgnoreEOS: true})

@@ -28,7 +28,7 @@ func (s *scheduler) doStep(now time.Time) error {
 
 // stuck is the error of a plan that is empty and came about without any change that could make the next one different.
 func (s *scheduler) stuck() error {
-	if len(s.running) == 0 || s.step.changes > 0 {
+	if len(s.running) == 0 || s.step.changes > 0 || s.carrying() {
 		return nil
 	}
 	return fmt.Errorf("engine: strategy %q gives nothing to compute for any of %d sequences", s.name, len(s.running))
@@ -106,7 +106,7 @@ func (s *scheduler) check() error {
 	if got, want := s.manager.Stats().Sequences, len(s.running); got != want {
 		wrong = errors.Join(wrong, fmt.Errorf("the manager holds %d sequences, want %d", got, want))
 	}
-	if s.idle() && s.pool.Used() > 0 {
+	if st := s.manager.Stats(); s.idle() && s.pool.Used() > st.BlocksPinned && st.PendingMoves == 0 {
 		wrong = errors.Join(wrong, fmt.Errorf("%d blocks are in use with no sequence", s.pool.Used()))
 	}
 	if err := errors.Join(s.manager.Check(), s.pool.Check(), wrong); err != nil {

@@ -80,12 +80,13 @@ func (e *Engine) open(ctx context.Context, o Options) error {
 	if info.SharedAttention {
 		e.runner.attention, e.runner.shape = o.Attention, attentionShape(ck.Config, o.KV)
 	}
-	s, err := newScheduler(o, plan, ck)
+	s, err := newScheduler(o, plan, ck, info)
 	if err != nil {
 		return err
 	}
 	s.runner = e.runner
 	e.core = newCore(s, o.QueueRequests)
+	e.core.openTier(e.runner.kv.BlockBytes(), o.Log)
 	e.core.observer, e.core.check = o.Observer, o.CheckInvariants || invariants
 	e.intake = &intake{
 		text:    newCodec(e.text),
@@ -136,7 +137,7 @@ func memoryError(err error) error {
 }
 
 // newScheduler makes the scheduler, its pool and the strategy's manager.
-func newScheduler(o Options, plan MemoryPlan, ck *model.Checkpoint) (*scheduler, error) {
+func newScheduler(o Options, plan MemoryPlan, ck *model.Checkpoint, info kernels.Info) (*scheduler, error) {
 	pool, err := kvcache.NewPool(plan.Blocks, o.BlockTokens)
 	if err != nil {
 		return nil, err
@@ -145,23 +146,25 @@ func newScheduler(o Options, plan MemoryPlan, ck *model.Checkpoint) (*scheduler,
 		BlockTokens:   o.BlockTokens,
 		BytesPerToken: plan.KVBytesPerToken,
 		MaxTokens:     plan.Context,
-		Identity:      identity(ck, o),
+		Identity:      identity(ck, o, info.Kind),
 		AnyPosition:   true, // of every rope type that config.json may name
 	})
 	if err != nil {
 		return nil, err
 	}
+	learner, _ := manager.(kvcache.Learner)
 	return &scheduler{
 		limits:  limits{sequences: o.MaxSequences, stepTokens: o.StepTokens, blockTokens: o.BlockTokens},
 		manager: manager,
+		learner: learner,
 		pool:    pool,
 		name:    o.Cache.Name(),
 	}, nil
 }
 
-// identity names everything that keys and values depend on besides the tokens.
-func identity(ck *model.Checkpoint, o Options) [32]byte {
-	return sha256.Sum256(fmt.Appendf(nil, "%x %s %s %+v", ck.Revision, o.Weights, o.KV, ck.Config))
+// identity names everything that keys and values, and their places in a block, depend on besides the tokens.
+func identity(ck *model.Checkpoint, o Options, device string) [32]byte {
+	return sha256.Sum256(fmt.Appendf(nil, "%x %s %s %s %v %+v", ck.Revision, device, o.Weights, o.KV, o.DeviceOptions.Float32, ck.Config))
 }
 
 // endTokens are the model's end-of-sequence tokens, wherever its files name them.
@@ -183,6 +186,9 @@ func (e *Engine) Close() error {
 
 // release gives back what open has taken so far.
 func (e *Engine) release() {
+	if e.core != nil {
+		e.closeErr = errors.Join(e.closeErr, e.core.closeTier())
+	}
 	if e.runner != nil {
 		e.runner.close()
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -123,6 +124,24 @@ func (f *fakeRunner) copyBlock(from, to kvcache.BlockID) error {
 	return nil
 }
 
+func (f *fakeRunner) readBlock(b kvcache.BlockID, dst []byte) error {
+	for i := range f.blockTokens {
+		cell := f.cells[int(b)*f.blockTokens+i]
+		binary.LittleEndian.PutUint32(dst[8*i:], uint32(cell.token))
+		binary.LittleEndian.PutUint32(dst[8*i+4:], uint32(int32(cell.pos)))
+	}
+	return nil
+}
+
+func (f *fakeRunner) writeBlock(b kvcache.BlockID, src []byte) error {
+	for i := range f.blockTokens {
+		f.cells[int(b)*f.blockTokens+i] = fakeCell{
+			int32(binary.LittleEndian.Uint32(src[8*i:])), int(int32(binary.LittleEndian.Uint32(src[8*i+4:]))),
+		}
+	}
+	return nil
+}
+
 func (f *fakeRunner) computed() int64 { return f.total.Load() }
 
 // fakeSample is the fake model's answer to a past.
@@ -222,9 +241,10 @@ func (o fakeOptions) scheduler(t testing.TB) (*scheduler, *fakeRunner) {
 	})
 	require.NoError(t, err)
 	runner := newFakeRunner(o.blocks, o.blockTokens)
+	watched := newStrict(manager)
 	return &scheduler{
 		limits:  limits{sequences: o.sequences, stepTokens: o.stepTokens, blockTokens: o.blockTokens},
-		manager: newStrict(manager), pool: pool, runner: runner, name: o.cache.Name(),
+		manager: watched, learner: watched, pool: pool, runner: runner, name: o.cache.Name(),
 	}, runner
 }
 
@@ -237,6 +257,7 @@ func (o fakeOptions) engine(t testing.TB) (*Engine, *fakeRunner) {
 		info:   Info{Memory: MemoryPlan{KVBytesPerToken: 8, BlockTokens: o.blockTokens, Blocks: o.blocks}},
 	}
 	e.core.check = true
+	e.core.openTier(8*o.blockTokens, func(string) {})
 	t.Cleanup(func() { e.Close() })
 	return e, runner
 }

@@ -17,6 +17,7 @@ type inbox struct {
 	halts    []halt          // guarded by mu
 	taken    int             // guarded by mu: places of sequences accepted and not yet ended, or handed to who waited
 	waiting  []chan struct{} // guarded by mu: [1] filled when a place is handed over, in the order of asking
+	calls    []func()        // guarded by mu: to be made by the step loop
 	tickets  uint64          // guarded by mu: handed out
 	closing  error           // guarded by mu: why nothing more is accepted
 
@@ -126,6 +127,27 @@ func (in *inbox) take(arrivals []*sequence, halts []halt) ([]*sequence, []halt, 
 	arrivals, in.arrivals = in.arrivals, arrivals[:0]
 	halts, in.halts = in.halts, halts[:0]
 	return arrivals, halts, in.closing
+}
+
+// call has f called by the step loop, between steps. Once it is accepted it will be.
+func (in *inbox) call(f func()) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closing != nil {
+		return in.closing
+	}
+	in.calls = append(in.calls, f)
+	in.poke()
+	return nil
+}
+
+// takeCalls empties the list of calls.
+func (in *inbox) takeCalls() []func() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	calls := in.calls
+	in.calls = nil
+	return calls
 }
 
 // accepted counts the places that are taken.

@@ -61,14 +61,18 @@ func (c *core) loop() {
 	var arrivals []*sequence
 	var halts []halt
 	for closing := error(nil); closing == nil; {
-		if c.scheduler.idle() {
+		if c.scheduler.rests() {
 			<-c.inbox.wake
 		}
 		arrivals, halts, closing = c.inbox.take(arrivals, halts)
+		for _, f := range c.inbox.takeCalls() {
+			f()
+		}
 		now := time.Now()
 		c.receive(arrivals, halts, now)
 		if closing != nil {
 			c.dismiss(closing, now) // nothing can follow
+			c.flush()
 		} else if err := c.step(now); err != nil {
 			c.fail(err)
 		}
@@ -91,7 +95,7 @@ func (c *core) receive(arrivals []*sequence, halts []halt, now time.Time) {
 // step does one step if there is anything to do.
 func (c *core) step(now time.Time) error {
 	s := c.scheduler
-	if s.idle() {
+	if s.idle() && s.carrier == nil {
 		return nil
 	}
 	if err := s.doStep(now); err != nil {
@@ -128,6 +132,15 @@ func (c *core) report() {
 	c.delivery.post(s.events)
 	clear(s.events)
 	s.events = s.events[:0]
+}
+
+// flush ends the transfers to other tiers, if the device still works.
+func (c *core) flush() {
+	if c.state().failed == nil {
+		if err := c.scheduler.flush(c.inbox.wake); err != nil {
+			c.fail(err)
+		}
+	}
 }
 
 // fail begins the end of the engine: err is its last word to everybody.

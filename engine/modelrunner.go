@@ -88,6 +88,14 @@ func (r *modelRunner) copyBlock(from, to kvcache.BlockID) error {
 	})
 }
 
+func (r *modelRunner) readBlock(b kvcache.BlockID, dst []byte) error {
+	return r.device.Do(context.Background(), func(ops kernels.Ops) error { return r.kv.ReadBlock(ops, int(b), dst) })
+}
+
+func (r *modelRunner) writeBlock(b kvcache.BlockID, src []byte) error {
+	return r.device.Do(context.Background(), func(ops kernels.Ops) error { return r.kv.WriteBlock(ops, int(b), src) })
+}
+
 func (r *modelRunner) computed() int64 { return r.model.TokensComputed() }
 
 func (r *modelRunner) close() {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/quire-llm/quire/kvcache"
 )
 
 var seed = flag.Uint64("seed", 0, "run the random tests with this seed only; 0: several")
@@ -35,7 +37,7 @@ func TestSchedulerRandom(t *testing.T) {
 	}
 	for _, seed := range seeds(n) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			p, c := randomRun(t, seed)
+			p, c, _ := randomRun(t, seed, nil)
 			preemptions, chunked = preemptions+p, chunked+c
 		})
 	}
@@ -45,12 +47,15 @@ func TestSchedulerRandom(t *testing.T) {
 	}
 }
 
-func randomRun(t *testing.T, seed uint64) (preemptions int64, chunked int) {
+// randomRun does the random things that seed says. With a cache, prompts begin alike, and reused is how many tokens of theirs
+// were not computed.
+func randomRun(t *testing.T, seed uint64, cache kvcache.Strategy) (preemptions int64, chunked, reused int) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	o := fakeOptions{
 		blocks:      4 + rng.IntN(20),
 		blockTokens: []int{16, 32}[rng.IntN(2)],
 		sequences:   1 + rng.IntN(8),
+		cache:       cache,
 	}
 	o.stepTokens = o.sequences + rng.IntN(60)
 	o.context = min(300, o.blocks*o.blockTokens)
@@ -67,6 +72,11 @@ func randomRun(t *testing.T, seed uint64) (preemptions int64, chunked int) {
 		switch rng.IntN(10) {
 		case 0, 1:
 			r := randomRequest(rng, o.context)
+			if cache != nil {
+				for i := range r.Tokens[:rng.IntN(len(r.Tokens)+1)] {
+					r.Tokens[i] = int32(i * i % fakeVocab)
+				}
+			}
 			seq, err := in.sequence(&r)
 			require.NoError(t, err)
 			seq.answer.halt = func() { s.halt(seq, nil, time.Now()) }
@@ -101,7 +111,7 @@ func randomRun(t *testing.T, seed uint64) (preemptions int64, chunked int) {
 			}
 		}
 	}
-	return s.count.preemptions, chunked
+	return s.count.preemptions, chunked, int(s.count.cachedTokens)
 }
 
 // TestPromptLogprobsPreempted: what was learnt of a prompt before its sequence was preempted is not asked again.

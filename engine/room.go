@@ -26,7 +26,12 @@ func (s *scheduler) extend(seq *sequence, now time.Time) bool {
 		switch {
 		case err == nil:
 			seq.todo = 1
+			if s.learner != nil {
+				s.learner.Learn(seq.id, seq.tokens[len(seq.tokens)-1:])
+			}
 			return true
+		case errors.Is(err, kvcache.ErrNoSpace) && len(s.running) == 1 && s.carrying():
+			return true // a store holds what could be evicted: again in the next step
 		case !errors.Is(err, kvcache.ErrNoSpace) || len(s.running) == 1:
 			s.step.changes++
 			s.end(seq, event{token: -1, at: now}, ending{err: s.noRoom(seq, err)})
@@ -78,7 +83,7 @@ func (s *scheduler) admit(now time.Time) {
 		switch {
 		case err == nil:
 			work += seq.todo
-		case errors.Is(err, kvcache.ErrNoSpace) && len(s.running) > 0:
+		case errors.Is(err, kvcache.ErrNoSpace) && (len(s.running) > 0 || s.carrying()):
 			s.blocked, s.blockedAt = true, s.manager.Available()
 			return
 		default:

@@ -6,8 +6,8 @@ import (
 	"github.com/quire-llm/quire/model"
 )
 
-// runner computes steps. All calls come from the step loop. An error of run or copyBlock is the device's: it ends the
-// engine.
+// runner computes steps. All calls come from the step loop. An error of run or of a block's copy is the device's: it
+// ends the engine.
 type runner interface {
 	// begin empties the step that is being built.
 	begin()
@@ -17,6 +17,10 @@ type runner interface {
 	run(q *questions) error
 	// copyBlock copies a block's keys and values in all layers.
 	copyBlock(from, to kvcache.BlockID) error
+	// readBlock copies a block out of the cache, as it is after all steps so far; writeBlock copies one in, for all steps to
+	// come. Both are done with the buffer when they return.
+	readBlock(b kvcache.BlockID, dst []byte) error
+	writeBlock(b kvcache.BlockID, src []byte) error
 	// computed is the number of rows that run has computed so far. Any goroutine may call it.
 	computed() int64
 }

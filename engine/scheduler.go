@@ -33,7 +33,9 @@ type scheduler struct {
 	manager kvcache.Manager
 	pool    *kvcache.Pool
 	runner  runner
-	name    string // of the strategy
+	name    string          // of the strategy
+	learner kvcache.Learner // the manager, if it wants to know what is generated
+	carrier *carrier        // nil: the manager has no other tier
 
 	waiting []*sequence // by ticket
 	running []*sequence // by ticket; all are admitted
@@ -90,6 +92,34 @@ func (st *step) reset() {
 
 // idle says whether there is nothing to do.
 func (s *scheduler) idle() bool { return len(s.waiting) == 0 && len(s.running) == 0 }
+
+// rests says whether a step would do nothing until something new comes: a request, or the end of a load or store.
+func (s *scheduler) rests() bool {
+	switch {
+	case s.carrier == nil:
+		return s.idle()
+	case s.carrier.pending > 0: // there is more to come
+		return s.step.rows == 0 && s.step.changes == 0
+	}
+	return s.idle() && s.manager.Stats().PendingMoves == 0
+}
+
+// carrying says whether blocks are on their way to or from another tier.
+func (s *scheduler) carrying() bool { return s.carrier != nil && s.carrier.pending > 0 }
+
+// flush stores what is still to be stored. It returns the first error of the device.
+func (s *scheduler) flush(wake <-chan struct{}) error {
+	for s.carrier != nil && s.manager.Stats().PendingMoves > 0 {
+		s.step.reset()
+		if err := s.transfer(); err != nil {
+			return err
+		}
+		if s.step.changes == 0 {
+			<-wake
+		}
+	}
+	return nil
+}
 
 // enqueue accepts a sequence. Tickets must rise.
 func (s *scheduler) enqueue(seq *sequence) { s.waiting = append(s.waiting, seq) }
@@ -183,8 +213,15 @@ func (s *scheduler) question(a asked, row int) {
 	s.step.asked = append(s.step.asked, a)
 }
 
-// transfer does the moves that the manager wants done before the step runs.
+// transfer does the moves that the manager wants done before the step runs, and begins and ends those that take longer.
 func (s *scheduler) transfer() error {
+	if s.carrier != nil {
+		done, err := s.carrier.finish(s.runner.writeBlock, s.manager.Moved)
+		if err != nil {
+			return err
+		}
+		s.step.changes += done
+	}
 	s.moves = s.manager.Moves(s.moves[:0])
 	for _, m := range s.moves {
 		switch m.Kind {
@@ -193,8 +230,12 @@ func (s *scheduler) transfer() error {
 				return fmt.Errorf("engine: copying cache block %d to %d: %w", m.From, m.To, err)
 			}
 			s.manager.Moved(m, nil)
-		default: // there is no other tier to load from or to store in
-			s.manager.Moved(m, errors.ErrUnsupported)
+		default:
+			if s.carrier == nil { // there is no other tier to load from or to store in
+				s.manager.Moved(m, errors.ErrUnsupported)
+			} else if err := s.carrier.start(m, s.runner.readBlock); err != nil {
+				return err
+			}
 		}
 		s.step.changes++
 	}

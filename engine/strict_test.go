@@ -17,6 +17,7 @@ type strict struct {
 
 type strictSequence struct {
 	tokens  int // of the prompt and its extensions
+	learned int // of the extensions, told to the manager
 	given   []kvcache.Span
 	viewed  int // of given
 	content []int32
@@ -99,6 +100,24 @@ func (m *strict) Extend(id kvcache.SeqID, n int) error {
 		s.tokens += n
 	}
 	return err
+}
+
+// The optional abilities are the manager's.
+func (m *strict) Learn(id kvcache.SeqID, tokens []int32) {
+	s := m.sequence(id, "Learn")
+	if s.learned += len(tokens); s.learned > s.tokens-len(s.content) {
+		breach("Learn of %d tokens of sequence %d, with room for %d", s.learned, id, s.tokens-len(s.content))
+	}
+	if l, ok := m.Manager.(kvcache.Learner); ok {
+		l.Learn(id, tokens)
+	}
+}
+
+func (m *strict) Store() kvcache.Store {
+	if t, ok := m.Manager.(kvcache.Tiered); ok {
+		return t.Store()
+	}
+	return nil
 }
 
 func (m *strict) Remove(id kvcache.SeqID) {

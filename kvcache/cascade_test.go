@@ -14,6 +14,9 @@ func newManager(t testing.TB, s Strategy, blocks, maxTokens int) *sharing {
 	require.NoError(t, err)
 	m, err := s.NewManager(p, Geometry{BlockTokens: 16, BytesPerToken: 8, MaxTokens: maxTokens, AnyPosition: true})
 	require.NoError(t, err)
+	if r, ok := m.(chunkRegistry); ok {
+		return r.sharing
+	}
 	return m.(*sharing)
 }
 

@@ -71,7 +71,7 @@ func (c Chunked) policy(g Geometry) (policy, error) {
 		return policy{}, fmt.Errorf("kvcache: chunked: %w", errors.Join(errs...))
 	}
 	k := &chunker{Chunked: c}
-	return policy{name: c.Name(), cut: k.cut, apart: independent}, nil
+	return policy{name: c.Name(), cut: k.cut, apart: independent, chunks: true}, nil
 }
 
 // chunker cuts prompts into pieces.

@@ -106,6 +106,7 @@ type Stats struct {
 	PromptTokens int64 // of all admissions
 	CachedTokens int64 // of all admissions: found, not computed
 	Evictions    int64 // blocks whose content was given up
+	BlocksPinned int   // of those used: held because somebody asked for it, with or without a sequence
 	SharedBlocks int   // with more than one reference
 	WaitingSpans int   // sequences that wait for another's span
 	PendingMoves int   // moves asked for and not yet reported by Moved

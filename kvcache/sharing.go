@@ -9,6 +9,8 @@ type policy struct {
 	cut func(dst []piece, p Prompt) ([]piece, error)
 	// apart says that some pieces are computed without all that comes before them, so that they may stand anywhere.
 	apart bool
+	// chunks may be registered.
+	chunks bool
 	// keep is how blocks outlive their sequences; nil: what nobody uses is dropped at once.
 	keep *keeping
 }
@@ -53,6 +55,7 @@ type sharing struct {
 	removals  uint32    // that left something for others to compute
 	idle      []*shared // records of removed sequences, with their tables' memory
 	transfers transfers
+	registry  registry
 
 	prompts, cached int64 // tokens of all admissions
 
@@ -97,6 +100,10 @@ func newSharing(p *Pool, g Geometry, pol policy) (Manager, error) {
 		sequences: make(map[SeqID]*shared), changes: 1,
 	}
 	m.resized()
+	if pol.chunks {
+		m.registry.pinned = make(map[Key]int)
+		return chunkRegistry{m}, nil
+	}
 	return m, nil
 }
 
@@ -205,6 +212,10 @@ func (m *sharing) Remove(id SeqID) {
 			if n.owner == id && n.written < n.whole {
 				n.given, n.left, left = n.written, true, true
 			}
+		} else if m.whole(b) && !n.filling && m.wanted(b) {
+			if n.pins == 0 {
+				m.pin(b)
+			}
 		} else {
 			m.abandoned(b)
 		}
@@ -277,7 +288,7 @@ func (m *sharing) makeRoom(n int) {
 func (m *sharing) Stats() Stats {
 	st := m.pool.Stats()
 	st.Sequences, st.PromptTokens, st.CachedTokens = len(m.sequences), m.prompts, m.cached
-	st.PendingMoves = m.transfers.pending()
+	st.PendingMoves, st.BlocksPinned = m.transfers.pending(), m.registry.blocks
 	for _, s := range m.sequences {
 		st.WaitingSpans += count(m.waits(s))
 	}

@@ -7,7 +7,7 @@ func (m *sharing) Check() error {
 	if err := m.pool.Check(); err != nil {
 		return err
 	}
-	held := make([]int32, len(m.nodes))
+	held, pinned := make([]int32, len(m.nodes)), 0
 	for id, s := range m.sequences {
 		if err := m.checkSequence(s); err != nil {
 			return fmt.Errorf("kvcache: sequence %d: %w", id, err)
@@ -20,6 +20,12 @@ func (m *sharing) Check() error {
 		if err := m.checkNode(b, held[b]); err != nil {
 			return fmt.Errorf("kvcache: block %d: %w", b, err)
 		}
+		if m.pool.InUse(b) {
+			pinned += int(m.nodes[b].pins)
+		}
+	}
+	if pinned != m.registry.blocks {
+		return fmt.Errorf("kvcache: %d blocks are pinned, want %d", pinned, m.registry.blocks)
 	}
 	return m.checkCandidates()
 }
@@ -56,7 +62,7 @@ func (m *sharing) checkSequence(s *shared) error {
 
 func (m *sharing) checkNode(b BlockID, held int32) error {
 	n := &m.nodes[b]
-	if got, want := m.pool.Refs(b), int(held+n.transfers); got != want || m.pool.InUse(b) && n.holders != held {
+	if got, want := m.pool.Refs(b), int(held+n.transfers+n.pins); got != want || m.pool.InUse(b) && n.holders != held {
 		return fmt.Errorf("has %d references, want those of %d sequences and %d transfers", got, held, n.transfers)
 	}
 	_, keyed := m.pool.Key(b)
@@ -67,15 +73,17 @@ func (m *sharing) checkNode(b BlockID, held int32) error {
 		return fmt.Errorf("wrote %d, gave %d, of %d tokens", n.written, n.given, n.whole)
 	case !keyed && (n.child != 0 || n.parent != 0):
 		return fmt.Errorf("has no key and is in the tree")
+	case n.pins > 0 && !m.wanted(b):
+		return fmt.Errorf("is pinned for no chunk")
 	case keyed && held == 0 && !m.whole(b):
 		return fmt.Errorf("is kept, with %d of %d tokens written", n.written, n.whole)
-	case m.keep == nil && held == 0 && keyed:
+	case m.keep == nil && held == 0 && keyed && n.pins == 0:
 		return fmt.Errorf("is kept, and nobody holds it")
 	case m.keep != nil && (n.place > 0) != (m.pool.isCached(b) && n.child == 0):
 		return fmt.Errorf("has place %d among the candidates", n.place)
 	}
 	if up := n.parent; up != 0 {
-		if _, ok := m.pool.Key(up); !ok || m.nodes[up].holders < n.holders && !m.apart || n.holders > 0 && m.nodes[up].holders == 0 {
+		if _, ok := m.pool.Key(up); !ok || m.nodes[up].holders < n.holders && !m.apart || n.holders > 0 && m.nodes[up].holders == 0 || n.pins > 0 && !m.pool.InUse(up) {
 			return fmt.Errorf("has parent %d, which fewer sequences hold, or which has no key", up)
 		}
 	}

@@ -39,7 +39,10 @@ func (m *sharing) refer(b BlockID) {
 func (m *sharing) release(b BlockID) {
 	m.nodes[b].transfers--
 	m.pool.Unref(b)
-	if m.keep != nil {
+	switch {
+	case m.pool.isCached(b) && m.wanted(b):
+		m.pin(b)
+	case m.keep != nil:
 		m.keep.add(m, b)
 	}
 }

@@ -15,6 +15,7 @@ type node struct {
 	holders                int32   // sequences; one that has it twice counts twice
 	transfers              int32   // that refer to the block
 	copiers                int32   // sequences that wait to copy it
+	pins                   int32   // 1: it is held because the chunk is pinned
 	brought                int32   // tokens that a transfer brings
 	owner                  SeqID   // who computes what is missing
 	heirs                  uint32  // number of the removal that owner was last settled by

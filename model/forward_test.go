@@ -286,6 +286,24 @@ func TestCopyBlock(t *testing.T) {
 	}
 }
 
+// A block that is read and written elsewhere is the same there, as a copy is.
+func TestReadAndWriteBlock(t *testing.T) {
+	r := newRig(t, openDevice(t), openCheckpoint(t, smallReference), kernels.KVBF16)
+	r.run([][]int32{openGolden(t, smallReference + "/golden.json").Cases[2].Tokens[:20]}, whole)
+	first, again := make([]byte, r.kv.BlockBytes()), make([]byte, r.kv.BlockBytes())
+	do := func(f func(ops kernels.Ops) error) error { return r.device.Do(context.Background(), f) }
+	require.NoError(t, do(func(ops kernels.Ops) error { return r.kv.ReadBlock(ops, 1, first) }))
+	require.NotEqual(t, again, first)
+	require.NoError(t, do(func(ops kernels.Ops) error { return r.kv.WriteBlock(ops, rigBlocks, first) }))
+	require.NoError(t, do(func(ops kernels.Ops) error { return r.kv.ReadBlock(ops, rigBlocks, again) }))
+	require.Equal(t, first, again)
+	for _, bad := range []int{0, -1, rigBlocks + 1} {
+		require.ErrorContains(t, do(func(ops kernels.Ops) error { return r.kv.ReadBlock(ops, bad, first) }), "reading block")
+		require.ErrorContains(t, do(func(ops kernels.Ops) error { return r.kv.WriteBlock(ops, bad, first) }), "writing block")
+	}
+	require.ErrorContains(t, do(func(ops kernels.Ops) error { return r.kv.WriteBlock(ops, 1, first[1:]) }), "bytes, want")
+}
+
 func TestKVSize(t *testing.T) {
 	r := newRig(t, openDevice(t), openCheckpoint(t, smallReference), kernels.KVBF16)
 	require.Equal(t, rigBlocks, r.kv.Blocks())

@@ -84,6 +84,39 @@ func (kv *KV) CopyBlock(ops kernels.Ops, from, to int) error {
 	return nil
 }
 
+// ReadBlock copies block b, BlockBytes of it, into dst, and waits for that. What the bytes are depends on the device's kind.
+func (kv *KV) ReadBlock(ops kernels.Ops, b int, dst []byte) error {
+	memory, err := kv.block(b, len(dst))
+	if err == nil {
+		err = ops.Read(dst, memory)
+	}
+	if err != nil {
+		return fmt.Errorf("model: reading block %d: %w", b, err)
+	}
+	return nil
+}
+
+// WriteBlock fills block b with what ReadBlock has read, in stream order. src may be used again when it returns.
+func (kv *KV) WriteBlock(ops kernels.Ops, b int, src []byte) error {
+	memory, err := kv.block(b, len(src))
+	if err == nil {
+		err = ops.Write(memory, src)
+	}
+	if err != nil {
+		return fmt.Errorf("model: writing block %d: %w", b, err)
+	}
+	return nil
+}
+
+// block is a block's memory, of as many bytes as that must be.
+func (kv *KV) block(b, bytes int) (kernels.Buffer, error) {
+	stride := kv.BlockBytes()
+	if b < 1 || b > kv.blocks || bytes != stride {
+		return kernels.Buffer{}, fmt.Errorf("got %d bytes, want %d, and one of blocks 1 to %d", bytes, stride, kv.blocks)
+	}
+	return kv.memory.Slice(b*stride, stride), nil
+}
+
 // Free gives the memory back. Twice is fine.
 func (kv *KV) Free() {
 	kv.device.Free(kv.memory)

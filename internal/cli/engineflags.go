@@ -1,14 +1,11 @@
 package cli
 
 import (
-	"strings"
-
 	"github.com/spf13/pflag"
 
 	"github.com/quire-llm/quire/attention"
 	"github.com/quire-llm/quire/engine"
 	"github.com/quire-llm/quire/kernels"
-	"github.com/quire-llm/quire/kvcache"
 	"github.com/quire-llm/quire/model"
 	"github.com/quire-llm/quire/model/synthetic"
 	"github.com/quire-llm/quire/model/tiny"
@@ -18,9 +15,6 @@ import (
 func Providers() []model.Provider {
 	return []model.Provider{tiny.Provider{}, synthetic.Provider{}}
 }
-
-// strategies are the cache strategies that can be asked for by name.
-var strategies = []kvcache.Strategy{kvcache.Standard{}}
 
 // EngineFlags are the flags that say how an engine runs a model. Every program that opens one registers the groups that
 // it needs.
@@ -35,7 +29,7 @@ type EngineFlags struct {
 	Weights      string
 	WeightsCache string
 
-	Cache       string
+	Cache       StrategyFlags
 	Attention   string
 	KV          string
 	BlockTokens int
@@ -66,9 +60,8 @@ func (f *EngineFlags) RegisterCache(flags *pflag.FlagSet) {
 	flags.IntVar(&f.CacheTokens, "cache-tokens", 0, "capacity of the KV cache in tokens (default: by the context and by memory)")
 }
 
-// RegisterStrategy adds --cache and --attention.
-func (f *EngineFlags) RegisterStrategy(flags *pflag.FlagSet) {
-	flags.StringVar(&f.Cache, "cache", strategies[0].Name(), "KV-cache `strategy`: "+strings.Join(strategyNames(), ", "))
+// registerAttention adds --attention.
+func (f *EngineFlags) registerAttention(flags *pflag.FlagSet) {
 	flags.StringVar(&f.Attention, "attention", attention.Auto.String(),
 		"how tokens that sequences of a step share are attended: once for all where it pays (auto), never (ordinary) or always (shared)")
 }
@@ -95,7 +88,7 @@ func (f *EngineFlags) Options() (engine.Options, error) {
 	if o.KV, err = ParseKV(f.KV); err != nil {
 		return o, err
 	}
-	if o.Cache, err = parseStrategy(f.Cache); err != nil {
+	if o.Cache, err = f.Cache.Strategy(); err != nil {
 		return o, err
 	}
 	if o.Attention, err = parseAttention(f.Attention); err != nil {
@@ -151,21 +144,4 @@ func parseAttention(name string) (attention.Mode, error) {
 		}
 	}
 	return 0, UsageError("take auto, ordinary or shared", "no way of attention %q", name)
-}
-
-func parseStrategy(name string) (kvcache.Strategy, error) {
-	for _, s := range strategies {
-		if name == s.Name() || name == "" {
-			return s, nil
-		}
-	}
-	return nil, UsageError("take one of: "+strings.Join(strategyNames(), ", "), "no cache strategy %q", name)
-}
-
-func strategyNames() []string {
-	names := make([]string, len(strategies))
-	for i, s := range strategies {
-		names[i] = s.Name()
-	}
-	return names
 }

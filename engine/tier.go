@@ -1,0 +1,24 @@
+package engine
+
+import "github.com/quire-llm/quire/kvcache"
+
+// openTier starts the transfers to the manager's other tier, if it has one.
+func (c *core) openTier(blockBytes int, log func(string)) {
+	tiered, ok := c.scheduler.manager.(kvcache.Tiered)
+	if !ok || tiered.Store() == nil {
+		return
+	}
+	store := tiered.Store()
+	if w, ok := store.(interface{ Warn(func(string)) }); ok {
+		w.Warn(log)
+	}
+	c.scheduler.carrier = newCarrier(store, blockBytes, c.inbox.poke)
+}
+
+// closeTier ends the transfers, after the step loop. Twice is fine.
+func (c *core) closeTier() error {
+	if c.scheduler.carrier == nil {
+		return nil
+	}
+	return c.scheduler.carrier.close()
+}

@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/quire-llm/quire/kvcache"
+	"github.com/quire-llm/quire/kvcache/disk"
+)
+
+// StrategyFlags say how the KV cache is shared.
+type StrategyFlags struct {
+	Name string
+
+	Independent    bool
+	AfterHead      bool
+	RecomputeFirst int
+	ChunkTokens    int
+	ChunkByContent bool
+
+	KeepBytes string
+	Evict     string
+	Disk      string
+	DiskBytes string
+
+	given func(flag string) bool // nil: ask for none
+}
+
+// strategyNames are what can be asked for.
+var strategyNames = []string{"standard", "cascade", "chunked", "reuse", "chunked-reuse"}
+
+// Which strategies a flag is for.
+const (
+	chunkedFlag = "chunked"
+	reuseFlag   = "reuse"
+)
+
+// RegisterStrategy adds --cache, the flags of the strategies, and --attention.
+func (f *EngineFlags) RegisterStrategy(flags *pflag.FlagSet) {
+	c := &f.Cache
+	flags.StringVar(&c.Name, "cache", "standard", "KV-cache `strategy`: "+strings.Join(strategyNames, ", "))
+	flags.BoolVar(&c.Independent, "chunk-independent", false, "chunked: compute each chunk alone and place it anywhere (an approximation)")
+	flags.BoolVar(&c.AfterHead, "chunk-after-head", false, "chunked: compute independent chunks after the prompt's first one")
+	flags.IntVar(&c.RecomputeFirst, "chunk-recompute", 0, "chunked: `tokens` at the beginning of independent chunks to compute again in their context")
+	flags.IntVar(&c.ChunkTokens, "chunk-tokens", 0, "chunked: cut prompts that name no chunks into chunks of so many `tokens` (default: they are not cut)")
+	flags.BoolVar(&c.ChunkByContent, "chunk-by-content", false, "chunked: cut where the content says so, into chunks of --chunk-tokens on average")
+	flags.StringVar(&c.KeepBytes, "reuse-bytes", "", "reuse: most memory that blocks which nobody uses take, as in 2GiB (default: all of the cache)")
+	flags.StringVar(&c.Evict, "reuse-evict", "cost-age", "reuse: what is given up first: cost-age or lru")
+	flags.StringVar(&c.Disk, "reuse-disk", "", "reuse: `directory` that keeps blocks on disk, also for the next start (default: none)")
+	flags.StringVar(&c.DiskBytes, "reuse-disk-bytes", "", "reuse: most that the directory takes, as in 20GiB (default 16GiB)")
+	c.given = flags.Changed
+	f.registerAttention(flags)
+}
+
+// Strategy is the one that the flags ask for. A flag of another strategy is a usage error.
+func (c *StrategyFlags) Strategy() (kvcache.Strategy, error) {
+	name := c.Name
+	if name == "" {
+		name = "standard"
+	}
+	if !slices.Contains(strategyNames, name) {
+		return nil, UsageError("take one of: "+strings.Join(strategyNames, ", "), "no cache strategy %q", name)
+	}
+	for _, group := range []struct {
+		of    string
+		flags []string
+	}{
+		{chunkedFlag, []string{"chunk-independent", "chunk-after-head", "chunk-recompute", "chunk-tokens", "chunk-by-content"}},
+		{reuseFlag, []string{"reuse-bytes", "reuse-evict", "reuse-disk", "reuse-disk-bytes"}},
+	} {
+		for _, flag := range group.flags {
+			if c.given != nil && c.given(flag) && !strings.Contains(name, group.of) {
+				return nil, UsageError(fmt.Sprintf("take --cache %s, or leave the flag out", group.of), "--%s means nothing to --cache %s", flag, name)
+			}
+		}
+	}
+	switch name {
+	case "cascade":
+		return kvcache.Cascade{}, nil
+	case "chunked":
+		return c.chunked(), nil
+	case "reuse":
+		return c.reuse(kvcache.Cascade{})
+	case "chunked-reuse":
+		return c.reuse(c.chunked())
+	}
+	return kvcache.Standard{}, nil
+}
+
+// chunked leaves it to the strategy to say what does not go together.
+func (c *StrategyFlags) chunked() kvcache.Chunked {
+	s := kvcache.Chunked{
+		AfterHead:      c.AfterHead,
+		RecomputeFirst: c.RecomputeFirst,
+		Auto:           kvcache.Auto{Tokens: c.ChunkTokens, ByContent: c.ChunkByContent},
+	}
+	if c.Independent {
+		s.Mode = kvcache.Independent
+	}
+	return s
+}
+
+func (c *StrategyFlags) reuse(over kvcache.Strategy) (kvcache.Strategy, error) {
+	s := kvcache.Reuse{Over: over}
+	switch c.Evict {
+	case "", "cost-age":
+	case "lru":
+		s.Evict = kvcache.EvictLRU
+	default:
+		return nil, UsageError("take cost-age or lru", "no eviction %q", c.Evict)
+	}
+	var err error
+	if s.Bytes, err = parseBytes("reuse-bytes", c.KeepBytes); err != nil {
+		return nil, err
+	}
+	bound, err := parseBytes("reuse-disk-bytes", c.DiskBytes)
+	switch {
+	case err != nil:
+		return nil, err
+	case c.Disk != "":
+		s.Tier = disk.Tier{Dir: c.Disk, Bytes: bound}
+	case bound > 0:
+		return nil, UsageError("name a directory with --reuse-disk", "--reuse-disk-bytes without a directory")
+	}
+	return s, nil
+}

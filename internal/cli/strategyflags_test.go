@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+
+	"github.com/quire-llm/quire/kvcache"
+	"github.com/quire-llm/quire/kvcache/disk"
+)
+
+func TestStrategyFlags(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		want kvcache.Strategy
+		err  string
+	}{
+		{"", kvcache.Standard{}, ""},
+		{"--cache standard", kvcache.Standard{}, ""},
+		{"--cache cascade", kvcache.Cascade{}, ""},
+		{"--cache chunked", kvcache.Chunked{}, ""},
+		{"--cache chunked --chunk-tokens 64 --chunk-by-content", kvcache.Chunked{Auto: kvcache.Auto{Tokens: 64, ByContent: true}}, ""},
+		{"--cache chunked --chunk-independent --chunk-after-head --chunk-recompute 4",
+			kvcache.Chunked{Mode: kvcache.Independent, AfterHead: true, RecomputeFirst: 4}, ""},
+		{"--cache reuse", kvcache.Reuse{Over: kvcache.Cascade{}}, ""},
+		{"--cache reuse --reuse-bytes 2GiB --reuse-evict lru", kvcache.Reuse{Over: kvcache.Cascade{}, Bytes: 2 << 30, Evict: kvcache.EvictLRU}, ""},
+		{"--cache reuse --reuse-disk d --reuse-disk-bytes 5000", kvcache.Reuse{Over: kvcache.Cascade{}, Tier: disk.Tier{Dir: "d", Bytes: 5000}}, ""},
+		{"--cache chunked-reuse --chunk-independent", kvcache.Reuse{Over: kvcache.Chunked{Mode: kvcache.Independent}}, ""},
+
+		{"--cache odd", nil, `no cache strategy "odd"`},
+		{"--cache cascade --reuse-bytes 1GiB", nil, "--reuse-bytes means nothing to --cache cascade"},
+		{"--chunk-tokens 5", nil, "--chunk-tokens means nothing to --cache standard"},
+		{"--cache reuse --chunk-tokens 5", nil, "--chunk-tokens means nothing to --cache reuse"},
+		{"--cache reuse --reuse-evict oldest", nil, `no eviction "oldest"`},
+		{"--cache reuse --reuse-bytes many", nil, "--reuse-bytes must be a size"},
+		{"--cache reuse --reuse-bytes -5", nil, "--reuse-bytes must be a size"},
+		{"--cache reuse --reuse-bytes 9999999TiB", nil, "must be a size"},
+		{"--cache reuse --reuse-bytes 5KB", nil, "must be a size"},
+		{"--cache reuse --reuse-disk-bytes 5MiB", nil, "without a directory"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			var f EngineFlags
+			flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+			f.RegisterStrategy(flags)
+			require.NoError(t, flags.Parse(strings.Fields(c.args)))
+			o, err := f.Options()
+			if c.err != "" {
+				require.ErrorContains(t, err, c.err)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, c.want, o.Cache)
+		})
+	}
+}
