@@ -59,17 +59,17 @@ func TestSoak(t *testing.T) {
 		require.NoError(t, e.Close())
 		return whole.Load(), broken.Load(), stats
 	}
-	soak(20) // what a device allocates once
+	soak(requests / 2) // scratch memory grows to the largest steps
 	before := device.Info().TakenBytes
-	finished, cut, stats := soak(requests)
+	finished, cut, stats := soak(requests - requests/2)
 	after := device.Info().TakenBytes
-	t.Logf("%d requests answered, %d broken off; %d steps, %d preemptions; %d KiB of device memory taken before, %d after",
+	t.Logf("second half: %d requests answered, %d broken off; %d steps, %d preemptions; %d KiB of device memory taken before, %d after",
 		finished, cut, stats.Steps, stats.Preemptions, before>>10, after>>10)
 	require.Positive(t, cut)
 	if requests >= 200 {
 		require.Positive(t, stats.Preemptions, "the test shall preempt")
 	}
-	require.LessOrEqual(t, after, before+16<<20, "memory of the device, of which scratch may grow")
+	require.LessOrEqual(t, after, before+8<<20, "memory of the device")
 }
 
 // askAnything makes a random request, and says whether it was answered to its end.
