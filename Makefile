@@ -33,8 +33,9 @@ test-gpu-build: ## test binaries and the program for a machine with a GPU and wi
 test-gpu: test-gpu-build ## the tests of this machine's GPU; logs in gpu/logs
 	kernels/cuda/test-gpu.sh gpu/logs
 
-race: ## what has goroutines, under the race detector (the rest of model is one goroutine and slow there)
-	$(GO) test -race -tags $(TAGS) -short ./kernels/... ./kvcache ./engine ./model/tokenizer ./model/synthetic ./internal/hub/...
+race: ## what has goroutines, under the race detector (the rest is one goroutine at a time and slow there)
+	$(GO) test -race -tags $(TAGS) -short ./kernels/cuda/... ./kvcache/disk ./engine ./model/tokenizer ./model/synthetic ./internal/hub/...
+	$(GO) test -race -tags $(TAGS) -short -run 'Pool|Do|Close|Open|Memory|GPU|Probe|Keep|Stretches|Shared' ./kernels
 	$(GO) test -race -tags $(TAGS) -short -run 'Load|Rope|Finite|Checkpoint|Resolve' ./model
 
 nocgo: ## the same tests on the plain-Go kernels
