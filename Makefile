@@ -56,7 +56,7 @@ lint: ## gofmt, vet, staticcheck, imports, tidy go.mod
 	$(GO) mod tidy -diff
 
 bench: ## the benchmark suite on the default model, and the Go benchmarks once each
-	$(GO) run ./bench/standard -out $(BENCHOUT)
+	$(GO) run ./bench/run_all -out $(BENCHOUT)
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
 
 bench-compare: ## Go benchmarks of REF (default HEAD~1) and of this tree, ten times each, through benchstat

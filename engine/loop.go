@@ -24,10 +24,11 @@ type core struct {
 
 // snapshot is what the step loop lets others see.
 type snapshot struct {
-	count      counters
-	running    int
-	blocksUsed int
-	failed     error // why the loop has ended, if not by close
+	count        counters
+	running      int
+	blocksUsed   int
+	blocksCached int
+	failed       error // why the loop has ended, if not by close
 }
 
 func newCore(s *scheduler, queue int) *core {
@@ -125,7 +126,7 @@ func (c *core) report() {
 	c.mu.Lock()
 	c.last.count = s.count
 	c.last.running = len(s.running)
-	c.last.blocksUsed = s.pool.Used()
+	c.last.blocksUsed, c.last.blocksCached = s.pool.Used(), s.pool.Cached()
 	c.mu.Unlock()
 	c.inbox.leave(s.ended)
 	s.ended = 0

@@ -45,12 +45,13 @@ type Stats struct {
 	CompletionTokens int64 // sampled
 	Preemptions      int64
 
-	Blocks      int // capacity
-	BlockTokens int
-	BlocksUsed  int   // referenced by sequences, by the pool's books
-	BlocksPeak  int   // most at any step since Open or ResetPeak
-	KVBytesUsed int64 // of BlocksUsed
-	KVBytesPeak int64 // of BlocksPeak
+	Blocks       int // capacity
+	BlockTokens  int
+	BlocksUsed   int   // referenced by sequences, by the pool's books
+	BlocksCached int   // held for reuse, free to evict
+	BlocksPeak   int   // most used at any step since Open or ResetPeak
+	KVBytesUsed  int64 // of BlocksUsed
+	KVBytesPeak  int64 // of BlocksPeak
 }
 
 // Info describes the engine and its model.
@@ -84,12 +85,13 @@ func (e *Engine) Stats() Stats {
 		CompletionTokens: state.count.completionTokens,
 		Preemptions:      state.count.preemptions,
 
-		Blocks:      plan.Blocks,
-		BlockTokens: plan.BlockTokens,
-		BlocksUsed:  state.blocksUsed,
-		BlocksPeak:  peak,
-		KVBytesUsed: plan.blockBytes() * int64(state.blocksUsed),
-		KVBytesPeak: plan.blockBytes() * int64(peak),
+		Blocks:       plan.Blocks,
+		BlockTokens:  plan.BlockTokens,
+		BlocksUsed:   state.blocksUsed,
+		BlocksCached: state.blocksCached,
+		BlocksPeak:   peak,
+		KVBytesUsed:  plan.blockBytes() * int64(state.blocksUsed),
+		KVBytesPeak:  plan.blockBytes() * int64(peak),
 	}
 }
 

@@ -1,9 +1,12 @@
 package sysinfo
 
 import (
+	"context"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
+	"strconv"
 	"strings"
 )
 
@@ -47,4 +50,31 @@ func findGPU(root fs.FS, libraryPath string) GPU {
 		}
 	}
 	return g
+}
+
+// ReadGPUMemoryUsed is how many bytes are in use on all NVIDIA GPUs together, as nvidia-smi tells it: asking the driver
+// itself would take some. -1 if there is no such program or it tells something else.
+func ReadGPUMemoryUsed(ctx context.Context) int64 {
+	out, err := exec.CommandContext(ctx, "nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits").Output()
+	if err != nil {
+		return -1
+	}
+	return sumOfMebibytes(string(out))
+}
+
+// sumOfMebibytes adds up lines that are a number each; -1 if one is not, or there is none.
+func sumOfMebibytes(text string) int64 {
+	lines := strings.Fields(text)
+	sum := int64(0)
+	for _, line := range lines {
+		n, err := strconv.ParseInt(line, 10, 64)
+		if err != nil {
+			return -1
+		}
+		sum += n << 20
+	}
+	if len(lines) == 0 {
+		return -1
+	}
+	return sum
 }

@@ -181,3 +181,13 @@ func TestCPUFeatures(t *testing.T) {
 		require.Regexp(t, `^[a-z0-9-]+$`, name)
 	}
 }
+
+func TestSumOfMebibytes(t *testing.T) {
+	for text, want := range map[string]int64{
+		"3\n": 3 << 20, "3\n81000\n": 81003 << 20, "": -1, "[N/A]\n": -1, "3\n[N/A]\n": -1,
+	} {
+		if got := sumOfMebibytes(text); got != want {
+			t.Errorf("sumOfMebibytes(%q): got %d, want %d", text, got, want)
+		}
+	}
+}

@@ -58,6 +58,11 @@ func printPointHeading(w io.Writer, b Benchmark, p Point) {
 
 func printPoint(w io.Writer, b Benchmark, p Point, m Measured) {
 	s, d := m.Sample, m.Details
+	if p.Ahead != nil {
+		for _, line := range p.Ahead(m) {
+			fmt.Fprintln(w, line)
+		}
+	}
 	fmt.Fprintf(w, "\nMethod: %s\n", b.Method)
 	fmt.Fprintf(w, "Time: %.2fs\n", s.TimeSeconds)
 	fmt.Fprintf(w, "Throughput: %.2f tokens/s\n", s.PerSecond(b.Counted(s)))
@@ -73,6 +78,12 @@ func printPoint(w io.Writer, b Benchmark, p Point, m Measured) {
 	fmt.Fprintf(w, "Prefill: %.2f tokens/s; decode: %.2f tokens/s\n", d.PrefillTokensPerSec, d.DecodeTokensPerSec)
 	fmt.Fprintf(w, "Tokens: %d in, %d out; %d computed, %d reused\n", s.InputTokens, s.OutputTokens, s.TokensComputed, s.TokensReused)
 	fmt.Fprintf(w, "KV blocks at peak: %d of %d tokens; RSS %s\n", d.KVBlocksPeak, d.KVBlockTokens, FormatSize(d.RSSBytes))
+	if m.Standard != nil {
+		fmt.Fprintln(w, m.Standard.line(s))
+	}
+	if m.Deviation != nil {
+		fmt.Fprintln(w, m.Deviation.line())
+	}
 	fmt.Fprintf(w, "Spread of %d repeats: %.3fs to %.3fs\n", len(d.Samples), d.TimeSpread.Min, d.TimeSpread.Max)
 	if d.Incomplete {
 		fmt.Fprintf(w, "Incomplete: %s\n", d.Error)

@@ -20,9 +20,13 @@ func run(ctx context.Context, e *engine.Engine, batches [][]engine.Request) (Sam
 	digest := sha256.New()
 	var failed error
 	for _, requests := range batches {
-		start := time.Now()
+		earlier, start := e.Stats(), time.Now()
 		results, err := e.Batch(ctx, requests)
-		s.add(requests, results, start, time.Since(start).Seconds())
+		seconds := time.Since(start).Seconds()
+		s.add(requests, results, start, seconds)
+		if now := e.Stats(); len(batches) > 1 {
+			s.Batches = append(s.Batches, BatchSample{seconds, now.TokensComputed - earlier.TokensComputed, now.CachedTokens - earlier.CachedTokens})
+		}
 		for _, r := range results {
 			binary.Write(digest, binary.LittleEndian, int64(len(r.Tokens)))
 			binary.Write(digest, binary.LittleEndian, r.Tokens)
@@ -37,6 +41,7 @@ func run(ctx context.Context, e *engine.Engine, batches [][]engine.Request) (Sam
 	s.TokensReused = after.CachedTokens - before.CachedTokens
 	s.Preemptions = after.Preemptions - before.Preemptions
 	s.KVBlocksPeak, s.KVBytesPeak = after.BlocksPeak, after.KVBytesPeak
+	s.KVBlocksKept = after.BlocksCached
 	s.RSSBytes = sysinfo.ReadProcess().RSSBytes
 	s.OutputSHA256 = hex.EncodeToString(digest.Sum(nil))
 	if failed == nil && after.TokensComputed == before.TokensComputed {

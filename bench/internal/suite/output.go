@@ -48,7 +48,16 @@ func (o *Output) Progress(stderr io.Writer) *cli.Progress {
 // Publish writes the rows to results_NAME.json, and on stdout what was asked for there; benchfmt writes the rows' Go
 // benchmark lines. It returns the file's path.
 func (o *Output) Publish(name string, rows []any, stdout io.Writer, benchfmt func(io.Writer) error) (path string, err error) {
-	path = filepath.Join(o.dir, "results_"+name+".json")
+	return o.publish("results_"+name+".json", rows, true, stdout, benchfmt)
+}
+
+// path is where a file of that name goes.
+func (o *Output) path(name string) string { return filepath.Join(o.dir, name) }
+
+// publish writes the rows to a file. Where other things than text are asked for, last says that the file is the one that
+// they are about.
+func (o *Output) publish(name string, rows []any, last bool, stdout io.Writer, benchfmt func(io.Writer) error) (path string, err error) {
+	path = o.path(name)
 	data, err := encodeRows(rows)
 	if err != nil {
 		return path, err
@@ -57,14 +66,15 @@ func (o *Output) Publish(name string, rows []any, stdout io.Writer, benchfmt fun
 		return path, err
 	}
 	switch {
+	case o.Text(stdout) != io.Discard:
+		_, err = fmt.Fprintf(stdout, "\nResults saved to %s\n", path)
+	case !last:
 	case o.json:
 		_, err = stdout.Write(data)
 	case o.benchfmt:
 		err = benchfmt(stdout)
-	case o.quiet:
-		_, err = fmt.Fprintln(stdout, path)
 	default:
-		_, err = fmt.Fprintf(stdout, "\nResults saved to %s\n", path)
+		_, err = fmt.Fprintln(stdout, path)
 	}
 	return path, err
 }

@@ -51,7 +51,7 @@ func (r *Rig) Details() Details { return r.s.details }
 func (r *Rig) Repeat(ctx context.Context, what string, requests []engine.Request, ready func(context.Context) error, progress *cli.Progress) (Sample, error) {
 	r.s.ready, r.s.progress = ready, progress
 	defer r.s.watch(what)()
-	return r.s.repeat(ctx, Point{Batches: [][]engine.Request{requests}})
+	return r.s.repeat(ctx, Point{Batches: [][]engine.Request{requests}}, r.s.options)
 }
 
 // Sum makes a row's figures of its samples, of which there is at least one.

@@ -31,7 +31,11 @@ type Sample struct {
 	KVBlocksPeak int   `json:"kv_blocks_peak"` // most blocks in use in any step
 	KVBytesPeak  int64 `json:"kv_bytes_peak"`  // of those
 	Preemptions  int64 `json:"preemptions"`
+	// KVBlocksKept is how many blocks held content for later when the repeat ended, which nobody used any more.
+	KVBlocksKept int   `json:"kv_blocks_kept,omitempty"`
 	RSSBytes     int64 `json:"rss_bytes"` // of the process when the repeat ended
+
+	Batches []BatchSample `json:"batches,omitempty"` // one each, if there were several
 
 	// OutputSHA256 is a digest of all answers' token ids, in the order of the requests. Equal digests, equal answers.
 	OutputSHA256 string `json:"output_sha256"`
@@ -40,6 +44,13 @@ type Sample struct {
 
 	start   time.Time // of the first batch
 	results []engine.Result
+}
+
+// BatchSample is one of several batches that follow each other in one cache.
+type BatchSample struct {
+	TimeSeconds    float64 `json:"time_seconds"`
+	TokensComputed int64   `json:"tokens_computed"`
+	TokensReused   int64   `json:"tokens_reused"`
 }
 
 // Start is when the first request was submitted.

@@ -40,6 +40,12 @@ type session struct {
 
 // open opens model and device. It prints on stderr what the user should know about the model.
 func open(ctx context.Context, b Benchmark, settings Settings, flags cli.EngineFlags, stderr io.Writer) (_ *session, err error) {
+	switch {
+	case b.Cold:
+		settings.WarmupPrompt, settings.WarmupTokens = "", 0
+	case b.WarmupPrompt != "":
+		settings.WarmupPrompt = b.WarmupPrompt
+	}
 	s := &session{benchmark: b, settings: settings}
 	defer func() {
 		if err != nil {
@@ -53,11 +59,9 @@ func open(ctx context.Context, b Benchmark, settings Settings, flags cli.EngineF
 	if err = s.setOptions(flags); err != nil {
 		return nil, err
 	}
-	ordinary, err := s.ordinaryVocab()
-	if err != nil {
+	if s.prompts, err = s.newPrompts(); err != nil {
 		return nil, err
 	}
-	s.prompts = NewPrompts(settings.Seed, ordinary)
 	if s.device, err = kernels.Open(s.options.DeviceOptions); err != nil {
 		return nil, err
 	}
@@ -73,21 +77,27 @@ func open(ctx context.Context, b Benchmark, settings Settings, flags cli.EngineF
 	return s, nil
 }
 
-// ordinaryVocab counts the ids that are no special tokens. To a synthetic model all ids are alike, and so they are where
-// no tokenizer says otherwise.
-func (s *session) ordinaryVocab() (int, error) {
-	vocab := s.checkpoint.Config.Vocab
-	if s.checkpoint.Synthetic || s.checkpoint.Files == nil {
-		return vocab, nil
+// newPrompts starts the stream of the settings' seed for the model. To a synthetic model all ids are alike, and so they are
+// where no tokenizer says otherwise.
+func (s *session) newPrompts() (*Prompts, error) {
+	ck := s.checkpoint
+	if ck.Files == nil {
+		return NewPrompts(s.settings.Seed, ck.Config.Vocab), nil
 	}
-	tokens, err := tokenizer.Load(s.checkpoint.Files)
+	tokens, err := tokenizer.Load(ck.Files)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return vocab, nil
+		return NewPrompts(s.settings.Seed, ck.Config.Vocab), nil
 	case err != nil:
-		return 0, fmt.Errorf("suite: reading the tokenizer of %q: %w", s.checkpoint.Name, err)
+		return nil, fmt.Errorf("suite: reading the tokenizer of %q: %w", ck.Name, err)
 	}
-	return min(tokens.OrdinaryVocab(), vocab), nil
+	ordinary := ck.Config.Vocab
+	if !ck.Synthetic {
+		ordinary = min(tokens.OrdinaryVocab(), ordinary)
+	}
+	prompts := NewPrompts(s.settings.Seed, ordinary)
+	prompts.useTokenizer(tokens)
+	return prompts, nil
 }
 
 // setOptions makes the engine's options of the flags and the settings.
@@ -165,23 +175,33 @@ func (s *session) close() {
 	}
 }
 
-// measure runs a point's repeats. If that is cut short, it returns what was done until then, and the error.
+// measure runs a point's repeats. If that is cut short, it returns what was done until then, and the error. A strategy that
+// shares takes turns with the standard one, so that what happens to the machine happens to both.
 func (s *session) measure(ctx context.Context, p Point) (Measured, error) {
-	var samples []Sample
+	var samples, standard []Sample
 	var failed error
 	for repeat := range s.settings.Repeats {
 		var sample Sample
 		stop := s.watch(fmt.Sprintf("%s, repeat %d of %d", p.Label, repeat+1, s.settings.Repeats))
-		sample, failed = s.repeat(ctx, p)
-		stop()
+		sample, failed = s.repeat(ctx, p, s.options)
 		if failed == nil || repeat == 0 {
 			samples = append(samples, sample)
 		}
+		if failed == nil && s.shares() {
+			if sample, failed = s.repeat(ctx, p, s.standardOptions()); failed == nil {
+				standard = append(standard, sample)
+			}
+		}
+		stop()
 		if failed != nil {
 			break
 		}
 	}
 	m := s.sum(samples)
+	m.Standard = compare(m.Sample, samples, standard)
+	if failed == nil && !m.Details.Exact {
+		m.Deviation, failed = s.deviate(ctx, p, standard[0])
+	}
 	if failed != nil {
 		m.Details.Incomplete, m.Details.Error = true, failed.Error()
 	}
@@ -189,10 +209,10 @@ func (s *session) measure(ctx context.Context, p Point) (Measured, error) {
 }
 
 // repeat runs a point once, on an engine of its own.
-func (s *session) repeat(ctx context.Context, p Point) (Sample, error) {
+func (s *session) repeat(ctx context.Context, p Point, options engine.Options) (Sample, error) {
 	interrupted := Sample{Incomplete: true}
 	runtime.GC() // the garbage of what came before is not this repeat's
-	e, err := engine.Open(ctx, s.options)
+	e, err := engine.Open(ctx, options)
 	if err != nil {
 		return interrupted, err
 	}
@@ -210,20 +230,20 @@ func (s *session) repeat(ctx context.Context, p Point) (Sample, error) {
 	return run(ctx, e, p.Batches)
 }
 
-// warmUp is the original's: a few tokens of an answer to two words.
+// warmUp is the original's: a few tokens of an answer to a short prompt.
 func (s *session) warmUp(ctx context.Context, e *engine.Engine) error {
 	if s.settings.WarmupTokens == 0 {
 		return nil
 	}
-	request := engine.Request{
-		Prompt:    s.settings.WarmupPrompt,
-		MaxTokens: s.settings.WarmupTokens,
-		Sampling:  engine.Sampling{Temperature: 1, Seed: uint64(s.settings.Seed)},
-		IgnoreEOS: s.settings.IgnoreEOS,
+	request := engine.Request{Prompt: s.settings.WarmupPrompt}
+	switch {
+	case s.benchmark.Warmup != nil:
+		request = s.benchmark.Warmup(s.prompts, s.settings.WarmupPrompt)
+	case e.Tokenizer() == nil:
+		request = engine.Request{Tokens: []int32{0, 1}}
 	}
-	if e.Tokenizer() == nil {
-		request.Prompt, request.Tokens = "", []int32{0, 1}
-	}
+	request.MaxTokens, request.IgnoreEOS = s.settings.WarmupTokens, s.settings.IgnoreEOS
+	request.Sampling = engine.Sampling{Temperature: 1, Seed: uint64(s.settings.Seed)}
 	_, err := e.Batch(ctx, []engine.Request{request})
 	return err
 }

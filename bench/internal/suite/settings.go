@@ -22,6 +22,9 @@ type Settings struct {
 	WarmupPrompt    string  `json:"warmup_prompt"`
 	WarmupTokens    int     `json:"warmup_tokens"`
 	MaxContext      int     `json:"max_model_len"`
+	// Of some benchmarks only, which say them in their rows.
+	Prefixes []int `json:"-"` // tokens that the prompts of a batch share
+	Batches  int   `json:"-"` // that follow each other in one cache
 
 	// As the engine took them.
 	Weights     string `json:"weights"`
@@ -71,6 +74,15 @@ func (s *Settings) check() error {
 	}
 	for _, n := range s.BatchSizes {
 		atLeast("batch-sizes", n, 1)
+	}
+	for _, n := range s.Prefixes {
+		atLeast("prefixes", n, 1)
+		if n >= s.MaxInputTokens {
+			wrong = append(wrong, fmt.Sprintf("--prefixes must be below --max-input, got %d and %d", n, s.MaxInputTokens))
+		}
+	}
+	if s.Batches < 0 {
+		wrong = append(wrong, fmt.Sprintf("--batches must be at least 1, got %d", s.Batches))
 	}
 	if s.Temperature < 0 {
 		wrong = append(wrong, fmt.Sprintf("--temperature must be at least 0, got %v", s.Temperature))

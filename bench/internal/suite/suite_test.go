@@ -43,7 +43,7 @@ func small() Benchmark {
 }
 
 func flags(dir string, more ...string) []string {
-	return append([]string{"-model", "tiny", "-max-output", "3", "-warmup=1", "--repeats", "2", "-out", dir}, more...)
+	return append([]string{"-model", "tiny", "-max-output", "3", "-warmup=1", "--repeats", "2", "-out", dir, "-one-process"}, more...)
 }
 
 func readRows(t *testing.T, dir string) []map[string]any {

@@ -16,16 +16,22 @@ type Prompts struct {
 	// Modulo is the size of the model's ordinary vocabulary where it is smaller than the ids drawn: every id is taken
 	// modulo it. 0: ids are as drawn.
 	Modulo int
+
+	vocab int // ids below it are no special tokens
+	text  *text
 }
 
 // NewPrompts starts the stream of a seed for a model whose ids below ordinaryVocab are no special tokens.
 func NewPrompts(seed int64, ordinaryVocab int) *Prompts {
-	p := &Prompts{random: pyrand.New(seed)}
+	p := &Prompts{random: pyrand.New(seed), vocab: ordinaryVocab}
 	if ordinaryVocab <= maxDrawnID {
 		p.Modulo = ordinaryVocab
 	}
 	return p
 }
+
+// unboundPrompts is the stream of a seed without a model.
+func unboundPrompts(seed int64) *Prompts { return NewPrompts(seed, maxDrawnID+1) }
 
 // Draw draws one prompt of randint(100, maxTokens) ids; maxTokens below 100 is the length itself.
 func (p *Prompts) Draw(maxTokens int) []int32 {
