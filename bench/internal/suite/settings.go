@@ -22,6 +22,7 @@ type Settings struct {
 	WarmupPrompt    string  `json:"warmup_prompt"`
 	WarmupTokens    int     `json:"warmup_tokens"`
 	MaxContext      int     `json:"max_model_len"`
+	TouchCache      bool    `json:"touch_cache"` // all of the cache's memory is there when the clock starts
 
 	// As the engine took them.
 	Weights     string `json:"weights"`
