@@ -77,6 +77,11 @@ func (e *Engine) open(ctx context.Context, o Options) error {
 	if e.runner.kv, err = model.NewKV(device, ck.Config, plan.Blocks, o.BlockTokens, o.KV); err != nil {
 		return memoryError(err)
 	}
+	if o.TouchCache {
+		if err := e.runner.kv.Clear(ctx); err != nil {
+			return fmt.Errorf("engine: opening %q: %w", ck.Name, err)
+		}
+	}
 	if info.SharedAttention {
 		e.runner.attention, e.runner.shape = o.Attention, attentionShape(ck.Config, o.KV)
 	}

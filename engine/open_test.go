@@ -83,7 +83,7 @@ func TestOpenTwoEnginesOnADevice(t *testing.T) {
 	a := openTiny(t, func(o *Options) {
 		*o = Options{Checkpoint: ck, Device: device, Log: func(l string) { lines = append(lines, l) }}
 	})
-	b := openTiny(t, func(o *Options) { *o = Options{Checkpoint: ck, Device: device, MaxContext: 128} })
+	b := openTiny(t, func(o *Options) { *o = Options{Checkpoint: ck, Device: device, MaxContext: 128, TouchCache: true} })
 	require.NotEmpty(t, lines)
 	for _, line := range lines {
 		require.True(t, strings.HasPrefix(line, "engine: "), line)

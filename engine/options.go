@@ -35,6 +35,9 @@ type Options struct {
 	// CacheTokens is the capacity of the KV cache in tokens, rounded up to blocks. 0: enough for one sequence of
 	// MaxContext and for MaxSequences of 512 tokens, or what fits in memory if that is less.
 	CacheTokens int
+	// TouchCache has Open write to all of the cache's memory, so that no request waits for the system to find it. By default
+	// memory is taken as it is used.
+	TouchCache bool
 	// KV is the element type of the cache. Default: bfloat16. KVI8 takes about half of its memory, and an approximation.
 	KV kernels.KVType
 

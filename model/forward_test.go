@@ -1,6 +1,7 @@
 package model
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math"
@@ -289,7 +290,7 @@ func TestCopyBlock(t *testing.T) {
 // A block that is read and written elsewhere is the same there, as a copy is.
 func TestReadAndWriteBlock(t *testing.T) {
 	r := newRig(t, openDevice(t), openCheckpoint(t, smallReference), kernels.KVBF16)
-	r.run([][]int32{openGolden(t, smallReference + "/golden.json").Cases[2].Tokens[:20]}, whole)
+	r.run([][]int32{openGolden(t, smallReference+"/golden.json").Cases[2].Tokens[:20]}, whole)
 	first, again := make([]byte, r.kv.BlockBytes()), make([]byte, r.kv.BlockBytes())
 	do := func(f func(ops kernels.Ops) error) error { return r.device.Do(context.Background(), f) }
 	require.NoError(t, do(func(ops kernels.Ops) error { return r.kv.ReadBlock(ops, 1, first) }))
@@ -310,6 +311,14 @@ func TestKVSize(t *testing.T) {
 	require.Equal(t, rigBlockTokens, r.kv.BlockTokens())
 	require.Equal(t, rigBlockTokens*r.model.Config.KVBytesPerToken(kernels.KVBF16), r.kv.BlockBytes())
 	require.Equal(t, (rigBlocks+1)*r.kv.BlockBytes(), r.kv.Bytes())
+
+	all, used := make([]byte, r.kv.Bytes()), bytes.Repeat([]byte{1}, r.kv.Bytes())
+	read := func(ops kernels.Ops) error { return ops.Read(all, r.kv.memory) }
+	require.NoError(t, r.device.Do(t.Context(), func(ops kernels.Ops) error { return ops.Write(r.kv.memory, used) }))
+	require.NoError(t, r.kv.Clear(t.Context()))
+	require.NoError(t, r.device.Do(t.Context(), read))
+	require.Equal(t, make([]byte, len(all)), all, "all blocks are cleared, the null block too")
+
 	r.kv.Free()
 	r.kv.Free()
 	_, err := NewKV(r.device, r.model.Config, 0, 16, kernels.KVBF16)

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -115,6 +116,19 @@ func (kv *KV) block(b, bytes int) (kernels.Buffer, error) {
 		return kernels.Buffer{}, fmt.Errorf("got %d bytes, want %d, and one of blocks 1 to %d", bytes, stride, kv.blocks)
 	}
 	return kv.memory.Slice(b*stride, stride), nil
+}
+
+// Clear sets all of the cache's memory to zero, which it is anyway before its first use; then it is all there.
+func (kv *KV) Clear(ctx context.Context) error {
+	zeros := make([]byte, kv.BlockBytes())
+	return kv.device.Do(ctx, func(ops kernels.Ops) error {
+		for at := 0; at < kv.memory.Bytes(); at += len(zeros) {
+			if err := ops.Write(kv.memory.Slice(at, len(zeros)), zeros); err != nil {
+				return fmt.Errorf("model: clearing the cache: %w", err)
+			}
+		}
+		return nil
+	})
 }
 
 // Free gives the memory back. Twice is fine.

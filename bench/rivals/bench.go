@@ -129,7 +129,7 @@ type turn struct {
 
 // turns are those of a row: ours, then each rival with and without its fused attention.
 func (b *bench) turns(c testCase, prompt []int32) []turn {
-	all := []turn{{"quire bf16", func(ctx context.Context, what string) (float64, *suite.Sample, error) {
+	all := []turn{{"quire " + b.rig.Weights().String(), func(ctx context.Context, what string) (float64, *suite.Sample, error) {
 		requests := make([]engine.Request, c.Sequences)
 		for i := range requests {
 			requests[i] = engine.Request{Tokens: prompt, MaxTokens: c.Output, IgnoreEOS: true}

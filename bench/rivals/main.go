@@ -82,7 +82,7 @@ func execute(ctx context.Context, s settings, flags cli.EngineFlags, out suite.O
 	if err := out.MakeFolder(); err != nil {
 		return err
 	}
-	common := suite.Settings{WarmupPrompt: "Benchmark warmup", WarmupTokens: 4, Repeats: s.Repeats, IgnoreEOS: true, MaxInputTokens: longestPrompt(chosen), MaxOutputTokens: longestOutput}
+	common := suite.Settings{WarmupPrompt: "Benchmark warmup", WarmupTokens: 4, Repeats: s.Repeats, IgnoreEOS: true, TouchCache: true, MaxInputTokens: longestPrompt(chosen), MaxOutputTokens: longestOutput}
 	if flags.CacheTokens == 0 {
 		flags.CacheTokens = 4096
 	}

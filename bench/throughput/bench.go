@@ -25,7 +25,7 @@ type bench struct {
 
 // openBench opens model, device and probe for the shapes.
 func openBench(ctx context.Context, s settings, shapes []shape, flags cli.EngineFlags, notes io.Writer) (*bench, error) {
-	common := suite.Settings{WarmupPrompt: "Benchmark warmup", WarmupTokens: s.Warmup, Temperature: s.Temperature, IgnoreEOS: true, Seed: s.Seed, Repeats: s.Repeats}
+	common := suite.Settings{WarmupPrompt: "Benchmark warmup", WarmupTokens: s.Warmup, Temperature: s.Temperature, IgnoreEOS: true, Seed: s.Seed, Repeats: s.Repeats, TouchCache: s.Workload == "grid"}
 	if s.Workload == "nano" {
 		common.WarmupPrompt, common.MaxContext = nanoWarmupPrompt, nanoContext
 	}
@@ -52,7 +52,7 @@ func openBench(ctx context.Context, s settings, shapes []shape, flags cli.Engine
 		return nil, err
 	}
 	took := rig.Settings()
-	s.MaxContext, s.Weights, s.KV, s.BlockTokens, s.CacheTokens = took.MaxContext, took.Weights, took.KV, took.BlockTokens, took.CacheTokens
+	s.MaxContext, s.Weights, s.KV, s.BlockTokens, s.CacheTokens, s.TouchCache = took.MaxContext, took.Weights, took.KV, took.BlockTokens, took.CacheTokens, took.TouchCache
 	return &bench{settings: s, rig: rig, probe: probe, cost: costOf(rig.Checkpoint().Config, rig.Weights(), rig.Details().KVBytesPerToken)}, nil
 }
 

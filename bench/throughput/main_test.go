@@ -232,7 +232,7 @@ func TestRefused(t *testing.T) {
 		args []string
 		says string
 	}{
-		{"all bad values at once", []string{"-batch", "0", "-output", "1", "-workload", "x"}, "--workload must be grid or nano, got \"x\"; --batch must be at least 1, got 0; --output must be at least 2"},
+		{"all bad values at once", []string{"-batch", "0", "-output", "0", "-workload", "x"}, "--workload must be grid or nano, got \"x\"; --batch must be at least 1, got 0; --output must be at least 1"},
 		{"too many requests", []string{"-requests", "257"}, "at most 256"},
 		{"too long for the model", []string{"-depth", "5000"}, "do not fit the model's context of 4096"},
 		{"argument", []string{"tiny"}, "unexpected argument"},
@@ -256,4 +256,19 @@ func TestBenchmarkLines(t *testing.T) {
 	require.Contains(t, stdout, "Unit decode-tok/s better=higher\n")
 	require.Equal(t, 2, strings.Count(stdout, "\nBenchmarkThroughput/workload=grid/batch=2/input=8/output=3/depth=0 1 "), "a line for each repeat")
 	require.Regexp(t, `(?m)^BenchmarkThroughput\S+ 1 \d+ ns/op \d+\.\d\d tok/s \d+\.\d\d prefill-tok/s \d+\.\d\d decode-tok/s \d+\.\d\d roof-GB/s$`, stdout)
+}
+
+// TestPromptsAlone: answers of one token have no decode phase, and nothing is said of one.
+func TestPromptsAlone(t *testing.T) {
+	dir := t.TempDir()
+	exit, stdout, stderr := run(t.Context(), dir, "-batch", "2", "-input", "40", "-output", "1", "-depth", "0", "-repeats", "2", "-benchfmt")
+	require.Equal(t, cli.OK, exit, stderr)
+	require.Regexp(t, `(?m)^BenchmarkThroughput\S+ 1 \d+ ns/op \d+\.\d\d tok/s \d+\.\d\d prefill-tok/s \d+\.\d\d roof-GB/s$`, stdout)
+	rows := readRows(t, dir)
+	require.Len(t, rows, 1)
+	require.Equal(t, 80, rows[0].Prefill.Tokens)
+	require.Positive(t, rows[0].PrefillTokensPerSec)
+	require.Zero(t, rows[0].Decode)
+	require.Zero(t, rows[0].DecodeTokensPerSec)
+	require.True(t, rows[0].Settings.TouchCache)
 }

@@ -82,7 +82,11 @@ func (b *bench) printHeader(w io.Writer) {
 	suite.PrintMachine(w, d)
 	fmt.Fprintf(w, "Weights: %s, %.1f MB read in a step\n", b.settings.Weights, b.cost.stepBytes/1e6)
 	fmt.Fprintf(w, "KV cache: %s, %s, %d tokens in blocks of %d, %d bytes a token\n", d.Strategy, b.settings.KV, b.settings.CacheTokens, d.KVBlockTokens, d.KVBytesPerToken)
-	fmt.Fprintf(w, "Repeats: %d, each on an empty cache; the one with the median time is shown. Seed %d\n", b.settings.Repeats, b.settings.Seed)
+	touched := ""
+	if b.settings.TouchCache {
+		touched = " whose memory is all there"
+	}
+	fmt.Fprintf(w, "Repeats: %d, each on an empty cache%s; the one with the median time is shown. Seed %d\n", b.settings.Repeats, touched, b.settings.Seed)
 	if b.settings.Workload == "nano" && b.settings.Seed == 0 {
 		fmt.Fprintf(w, "nano-vllm's workload: %d requests, %d prompt and %d output tokens; the first %d of them are run\n",
 			nanoRequests, nanoInputTokens, nanoOutputTokens, b.settings.Requests)
@@ -91,7 +95,7 @@ func (b *bench) printHeader(w io.Writer) {
 
 const (
 	headingFormat = "%5s %6s %6s %6s | %8s %9s | %9s %5s | %8s %6s %5s | %11s %13s\n"
-	rowFormat     = "%5d %6s %6s %6d | %8.2f %9.2f | %9.2f %5s | %8.2f %6.1f %5s | %5.4g %5.4g %6.0f %6.0f\n"
+	rowFormat     = "%5d %6s %6s %6d | %8.2f %9.2f | %9.2f %5s | %8s %6s %5s | %5.4g %5.4g %6.0f %6.0f\n"
 )
 
 func printHeading(w io.Writer) {
@@ -101,10 +105,15 @@ func printHeading(w io.Writer) {
 
 func printRow(w io.Writer, r row) {
 	roof := r.Roofs[r.MedianRepeat]
+	rate, read := "-", "-" // nothing is decoded where an answer is one token
+	if r.Decode.Tokens > 0 {
+		rate = fmt.Sprintf("%.2f", r.DecodeTokensPerSec)
+		read = fmt.Sprintf("%.1f", perSecond(r.Decode.Bytes, r.Decode.Seconds)/1e9)
+	}
 	fmt.Fprintf(w, rowFormat, r.Batch, orMixed(r.Input), orMixed(r.Output), r.Depth,
 		r.TimeSeconds, r.ThroughputTokensPerSec,
 		r.PrefillTokensPerSec, percent(r.PrefillPeakShare),
-		r.DecodeTokensPerSec, perSecond(r.Decode.Bytes, r.Decode.Seconds)/1e9, percent(r.DecodeReadShare),
+		rate, read, percent(r.DecodeReadShare),
 		roof.Before.ReadBytesPerSec()/1e9, roof.After.ReadBytesPerSec()/1e9,
 		r.peakOf(roof.Before)/1e9, r.peakOf(roof.After)/1e9)
 	if r.Workload == "nano" || r.Incomplete {
@@ -170,8 +179,12 @@ func writeBenchfmt(w io.Writer, rows []row) error {
 				continue
 			}
 			roof := max(r.Roofs[k].Before.ReadBytesPerSec(), r.Roofs[k].After.ReadBytesPerSec())
-			fmt.Fprintf(&text, "BenchmarkThroughput/%s 1 %.0f ns/op %.2f tok/s %.2f prefill-tok/s %.2f decode-tok/s %.2f roof-GB/s\n", r.shape.name(),
-				1e9*s.TimeSeconds, s.PerSecond(s.OutputTokens), s.PrefillTokensPerSec(), s.DecodeTokensPerSec(), roof/1e9)
+			fmt.Fprintf(&text, "BenchmarkThroughput/%s 1 %.0f ns/op %.2f tok/s %.2f prefill-tok/s ", r.shape.name(),
+				1e9*s.TimeSeconds, s.PerSecond(s.OutputTokens), s.PrefillTokensPerSec())
+			if s.DecodeTokens > 0 {
+				fmt.Fprintf(&text, "%.2f decode-tok/s ", s.DecodeTokensPerSec())
+			}
+			fmt.Fprintf(&text, "%.2f roof-GB/s\n", roof/1e9)
 		}
 	}
 	_, err := io.WriteString(w, text.String())

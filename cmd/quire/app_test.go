@@ -266,6 +266,12 @@ func TestRun(t *testing.T) {
 	require.Regexp(t, `^35 prompt tokens, 0 of them cached; 26 completion tokens; cache standard, \w+ kernels, model tiny$`, lines[1])
 }
 
+func TestRunNamesTheWeights(t *testing.T) {
+	r := run(t, "", "run", "-model", "tiny", "-weights", "int8", "-max-tokens", "1", question)
+	require.Equal(t, cli.OK, r.exit, r.stderr)
+	require.Regexp(t, `; cache standard, int8 weights, \w+ kernels, model tiny\n`, r.stderr)
+}
+
 func TestRunWays(t *testing.T) {
 	for _, c := range []struct {
 		name, stdin string

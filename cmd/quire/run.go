@@ -15,6 +15,7 @@ import (
 
 	"github.com/quire-llm/quire/engine"
 	"github.com/quire-llm/quire/internal/cli"
+	"github.com/quire-llm/quire/kernels"
 )
 
 // runFlags are the flags of `quire run`.
@@ -211,8 +212,12 @@ func writeUsage(w io.Writer, info engine.Info, r *engine.Result) {
 		fmt.Fprintf(w, "first token after %s, %s", (u.Queue + u.Prefill).Round(time.Millisecond/10), rate(u))
 		fmt.Fprintf(w, "%s\n", ending(r))
 	}
-	fmt.Fprintf(w, "%d prompt tokens, %d of them cached; %d completion tokens; cache %s, %s kernels, model %s\n",
-		u.PromptTokens, u.CachedTokens, u.CompletionTokens, info.Strategy, info.Device.KernelSet, info.Model)
+	weights := ""
+	if info.Weights != kernels.BF16 {
+		weights = info.Weights.String() + " weights, "
+	}
+	fmt.Fprintf(w, "%d prompt tokens, %d of them cached; %d completion tokens; cache %s, %s%s kernels, model %s\n",
+		u.PromptTokens, u.CachedTokens, u.CompletionTokens, info.Strategy, weights, info.Device.KernelSet, info.Model)
 	if reason := info.Device.KernelReason; reason != "" {
 		fmt.Fprintln(w, "slow plain-Go kernels are in use: "+reason)
 	}

@@ -120,6 +120,7 @@ func (s *session) setOptions(flags cli.EngineFlags) (err error) {
 		return err
 	}
 	s.options.Cache = s.benchmark.Strategy
+	s.options.TouchCache = s.settings.TouchCache
 	s.options.MaxSequences = 64
 	for _, n := range s.settings.BatchSizes {
 		s.options.MaxSequences = max(s.options.MaxSequences, n)

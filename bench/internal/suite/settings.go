@@ -23,8 +23,9 @@ type Settings struct {
 	WarmupTokens    int     `json:"warmup_tokens"`
 	MaxContext      int     `json:"max_model_len"`
 	// Of some benchmarks only, which say them in their rows.
-	Prefixes []int `json:"-"` // tokens that the prompts of a batch share
-	Batches  int   `json:"-"` // that follow each other in one cache
+	Prefixes   []int `json:"-"`           // tokens that the prompts of a batch share
+	Batches    int   `json:"-"`           // that follow each other in one cache
+	TouchCache bool  `json:"touch_cache"` // all of the cache's memory is there when the clock starts
 
 	// As the engine took them.
 	Weights     string `json:"weights"`
