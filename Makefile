@@ -8,17 +8,20 @@ BENCHOUT  ?= bench/results
 # nvcc of CUDA 13.0, for who changes kernels/cuda.
 NVCC      ?= nvcc
 
-.PHONY: help test test-gpu test-gpu-build rivals race fuzz lint bench bench-compare generate kernels check-generated nightly oracle nocgo clean
+.PHONY: help test test-gpu test-gpu-build rivals race fuzz lint bench bench-compare generate kernels check-generated nightly oracle examples nocgo clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 test: ## all tests, with invariants checked, and those of the nested modules
 	$(GO) test -tags $(TAGS) ./...
-	$(MAKE) oracle rivals
+	$(MAKE) oracle rivals examples
 
 oracle: ## compare the forward pass with gomlx (a nested module)
 	cd internal/oracle && $(GO) test ./...
+
+examples: ## the nested modules that show how to write for quire what is not in it
+	@set -e; for dir in examples/*/; do (set -x; cd $$dir && $(GO) vet ./... && $(GO) test ./...); done
 
 rivals: ## the nested module that compares with other engines; it only needs one where it runs them
 	cd bench/rivals && $(GO) vet ./... && $(GO) test ./...
@@ -43,7 +46,7 @@ nocgo: ## the tests that compute, on the plain-Go kernels
 	CGO_ENABLED=0 $(GO) test -short -run 'Golden|Evaluations|DevicesAgree|Example|SharedPrompts' ./engine
 
 fuzz: ## every fuzz target that matches FUZZ (all) for FUZZTIME (20s)
-	@set -e; for pkg in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|'); do \
+	@set -e; for pkg in $$(git grep -l '^func Fuzz' -- '*_test.go' ':!examples' | xargs -n1 dirname | sort -u | sed 's|^|./|'); do \
 	  for f in $$(grep -h -o '^func Fuzz[A-Za-z0-9]*' $$pkg/*_test.go | cut -c6- | grep -E '$(FUZZ)' || true); do \
 	    bash .ci/fuzz $$pkg $$f $(FUZZTIME); \
 	  done; done

@@ -23,3 +23,8 @@ func (b Buffer) Slice(off, n int) Buffer {
 	}
 	return Buffer{addr: unsafe.Add(b.addr, off), size: n}
 }
+
+// bufferAt is the buffer at an address of a device's memory, which is not the garbage collector's.
+func bufferAt(at uintptr, bytes int) Buffer {
+	return Buffer{addr: *(*unsafe.Pointer)(unsafe.Pointer(&at)), size: bytes}
+}

@@ -21,6 +21,9 @@ type Options struct {
 	KernelSet string
 	// Float32 leaves out the kernel sets that round the inputs of products to bfloat16: "avx512bf16" and those of GPUs.
 	Float32 bool
+	// CUDAContext is a CUcontext that somebody else in the process has made: the device is that context's GPU, and runs in it
+	// instead of in the primary context. It stays theirs, and they keep it alive until Close has returned. 0: none.
+	CUDAContext uintptr
 }
 
 // Info describes an open device.
@@ -104,7 +107,9 @@ func open(o Options, g gpuOptions) (*Device, error) {
 func openBackend(o Options, g gpuOptions) (backend, Info, error) {
 	ofGPU := strings.HasPrefix(o.KernelSet, gpuSetPrefix)
 	switch {
-	case o.Device == "cuda" || o.Device == "" && ofGPU:
+	case o.CUDAContext != 0 && o.Device != "cuda" && o.Device != "":
+		return nil, Info{}, fmt.Errorf("kernels: opening device %q: a CUDA context is for \"cuda\": %w", o.Device, errors.ErrUnsupported)
+	case o.Device == "cuda" || o.Device == "" && (ofGPU || o.CUDAContext != 0):
 		switch {
 		case o.Float32:
 			return nil, Info{}, fmt.Errorf("kernels: opening device \"cuda\": its products round their inputs to bfloat16, Float32 is for the CPU: %w", errors.ErrUnsupported)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"unsafe"
 
 	"github.com/quire-llm/quire/kernels/cuda"
 )
@@ -73,11 +72,7 @@ func openGPU(o Options, g gpuOptions) (b backend, info Info, err error) {
 			d.close()
 		}
 	}()
-	index, err := firstSupported(driver)
-	if err != nil {
-		return nil, info, err
-	}
-	if d.context, err = driver.OpenContext(index); err != nil {
+	if d.context, err = openContext(driver, o.CUDAContext); err != nil {
 		return nil, info, err
 	}
 	if err := d.context.Use(); err != nil {
@@ -95,6 +90,18 @@ func openGPU(o Options, g gpuOptions) (b backend, info Info, err error) {
 	d.set = gpuSetName(target)
 	info.KernelSet, info.Products, info.Images = d.set, "bf16", cuda.ImagesHash()
 	return d, info, nil
+}
+
+// openContext is the context that the options give, or else the primary one of the first GPU that can be used.
+func openContext(driver *cuda.Driver, given uintptr) (*cuda.Context, error) {
+	if given != 0 {
+		return driver.Adopt(given)
+	}
+	index, err := firstSupported(driver)
+	if err != nil {
+		return nil, err
+	}
+	return driver.OpenContext(index)
 }
 
 // firstSupported is the index of the first GPU that the kernels are made for.
@@ -301,8 +308,5 @@ func launch[P any](g *gpu, geometry cuda.Geometry, params *P) error {
 // address is a buffer's on the device.
 func address(b Buffer) uint64 { return uint64(uintptr(b.addr)) }
 
-// deviceBuffer is the buffer at an address. The address is not the garbage collector's.
-func deviceBuffer(p cuda.Ptr, bytes int) Buffer {
-	at := uintptr(p)
-	return Buffer{addr: *(*unsafe.Pointer)(unsafe.Pointer(&at)), size: bytes}
-}
+// deviceBuffer is the buffer at an address.
+func deviceBuffer(p cuda.Ptr, bytes int) Buffer { return bufferAt(uintptr(p), bytes) }

@@ -99,7 +99,10 @@ func (d *decoding) admit(t TB, id kvcache.SeqID) {
 		t.Fatalf("kvcachetest: %v", err)
 	}
 	d.moves()
-	for d.compute(id) {
+	for spans := 0; d.compute(id); spans++ {
+		if spans > benchTokens {
+			t.Fatalf("kvcachetest: Next of sequence %d still gives spans after %d, for a prompt of %d tokens", id, spans, benchTokens)
+		}
 		d.moves()
 	}
 }

@@ -28,11 +28,15 @@ var scenarios = []struct {
 
 // run is a prompt of n tokens out of one long run that no other number has.
 func (w *world) run(number, n int) kvPrompt {
-	p := kvPrompt{Tokens: make([]int32, n)}
-	for i := range p.Tokens {
-		p.Tokens[i] = int32(1000*number + i)
+	return kvPrompt{Tokens: runTokens(number, n)}
+}
+
+func runTokens(number, n int) []int32 {
+	tokens := make([]int32, n)
+	for i := range tokens {
+		tokens[i] = int32(1000*number + i)
 	}
-	return p
+	return tokens
 }
 
 // mustAdmit takes in a prompt that has to fit.
