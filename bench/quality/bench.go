@@ -5,13 +5,8 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
-	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/quire-llm/quire/bench/internal/suite"
-	"github.com/quire-llm/quire/engine"
 	"github.com/quire-llm/quire/internal/cli"
 	"github.com/quire-llm/quire/kvcache"
 	"github.com/quire-llm/quire/model/chat"
@@ -72,97 +67,23 @@ func (b *bench) measureSet(ctx context.Context, s *set, members int) error {
 		return err
 	}
 	var reference *run
-	for i, m := range modes(b.settings.RecomputeFirst) {
+	for _, m := range modes(b.settings.RecomputeFirst) {
 		got, err := b.measure(ctx, m, prompts, reference, fmt.Sprintf("%s, %s, chunks of %d, %s", b.model, s.Name, members, m.label()))
 		if err != nil {
 			return err
 		}
-		if i == 0 {
+		if reference == nil {
 			reference = got
 			b.progress.Clear()
 			b.printHeading(s, members, got)
 		}
 		r := b.newRow(s, members, m, prompts, got, reference)
+		if m.Name == exact && !r.Exact {
+			return fmt.Errorf("quality: %s, %s: the engine says that answers are not exact", b.model, s.Name)
+		}
 		b.rows = append(b.rows, r)
 		b.progress.Clear()
 		printRow(b.text, r)
 	}
 	return nil
-}
-
-// run is what one mode made of the prompts.
-type run struct {
-	answers  []engine.Result
-	first    []time.Duration  // from asking to the first token
-	led      [][]engine.Token // along the reference's answers
-	computed int64            // tokens of answers, not of led
-}
-
-// measure answers all prompts in one mode, one after another, and then leads the mode along the reference's answers; nil
-// means that it is the reference itself.
-func (b *bench) measure(ctx context.Context, m mode, prompts []prompt, reference *run, what string) (*run, error) {
-	e, err := b.rig.Engine(ctx, m.strategy())
-	if err != nil {
-		return nil, err
-	}
-	defer e.Close()
-	r := &run{}
-	before := e.Stats().TokensComputed
-	for i, p := range prompts {
-		b.progress.Show("%s: %d of %d answers", what, i, len(prompts))
-		start := time.Now()
-		results, err := e.Batch(ctx, []engine.Request{b.request(p)})
-		if err != nil {
-			return nil, fmt.Errorf("quality: %s, question %d: %w", what, p.question, err)
-		}
-		r.answers = append(r.answers, results[0])
-		r.first = append(r.first, results[0].At[0].Sub(start))
-		if m.Name == exact && !results[0].Exact {
-			return nil, fmt.Errorf("quality: %s, question %d: the engine says that the answer is not exact", what, p.question)
-		}
-	}
-	r.computed = e.Stats().TokensComputed - before
-	if reference == nil {
-		reference = r
-	}
-	b.progress.Show("%s: distributions", what)
-	r.led, err = b.lead(ctx, e, prompts, reference.answers)
-	return r, err
-}
-
-// request asks a prompt greedily.
-func (b *bench) request(p prompt) engine.Request {
-	r := engine.Request{MaxTokens: b.settings.MaxOutput, Stop: []string{"\n\n"}}
-	for _, text := range p.parts {
-		r.Chunks = append(r.Chunks, engine.Chunk{Text: text})
-	}
-	return r
-}
-
-// topTokens of each distribution are told apart, the most that the engine tells.
-const topTokens = 64
-
-// lead feeds answers to prompts, many at a time, and returns their tokens with the engine's own distributions.
-func (b *bench) lead(ctx context.Context, e *engine.Engine, prompts []prompt, answers []engine.Result) ([][]engine.Token, error) {
-	led := make([][]engine.Token, len(prompts))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(e.Info().Memory.Sequences)
-	for i, p := range prompts {
-		group.Go(func() error {
-			r := b.request(p)
-			r.Stop, r.MaxTokens = nil, 0
-			r.Force = slices.Clone(answers[i].Tokens)
-			r.Logprobs = min(topTokens, e.Info().Config.Vocab)
-			for token, err := range e.Generate(ctx, r) {
-				if err != nil {
-					return fmt.Errorf("quality: leading question %d: %w", p.question, err)
-				}
-				if token.ID >= 0 {
-					led[i] = append(led[i], token)
-				}
-			}
-			return nil
-		})
-	}
-	return led, group.Wait()
 }

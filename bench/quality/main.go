@@ -32,6 +32,7 @@ type settings struct {
 	Rounds         int   `json:"rounds"`    // times that each question is asked
 	Chunks         []int `json:"chunks"`    // documents in a chunk
 	RecomputeFirst []int `json:"recompute_first"`
+	Timed          int   `json:"timed_questions"` // of each set, the first ones
 	MaxOutput      int   `json:"max_output_len"`
 	Seed           int64 `json:"-"` // in the row itself
 
@@ -40,7 +41,7 @@ type settings struct {
 }
 
 func defaults() settings {
-	return settings{Rounds: 2, Chunks: []int{1, 4, 8}, RecomputeFirst: []int{0, 1, 2, 4, 8, 16}, MaxOutput: 200, Seed: 42}
+	return settings{Rounds: 2, Chunks: []int{1, 4, 8}, RecomputeFirst: []int{0, 1, 2, 4, 8, 16}, Timed: 32, MaxOutput: 200, Seed: 42}
 }
 
 func (s *settings) register(f *pflag.FlagSet) {
@@ -50,6 +51,7 @@ func (s *settings) register(f *pflag.FlagSet) {
 	f.IntVar(&s.Rounds, "rounds", s.Rounds, "times that each question is asked, first with its chunks in the file's order and then shuffled")
 	f.IntSliceVar(&s.Chunks, "chunks", s.Chunks, "`counts` of documents in a chunk")
 	f.IntSliceVar(&s.RecomputeFirst, "recompute", s.RecomputeFirst, "`counts` of tokens at the beginning of chunks to compute again in their context")
+	f.IntVar(&s.Timed, "timed", s.Timed, "measure the time to the first token of so many questions of each set, the first ones")
 	f.IntVar(&s.MaxOutput, "max-output", s.MaxOutput, "most tokens of an answer")
 	f.Int64Var(&s.Seed, "seed", s.Seed, "seed of the orders and of the examples that are drawn")
 }
@@ -68,6 +70,7 @@ func (s *settings) check() error {
 	atLeast("rounds", 1, s.Rounds)
 	atLeast("chunks", 1, s.Chunks...)
 	atLeast("recompute", 0, s.RecomputeFirst...)
+	atLeast("timed", 1, s.Timed)
 	atLeast("max-output", 1, s.MaxOutput)
 	if len(wrong) == 0 {
 		return nil
@@ -82,8 +85,8 @@ func newCommand() *cobra.Command {
 		Long: suite.LongHelp(short + `.
 
 Questions over documents, and arithmetic with worked examples before it, are asked again and again: each time the same
-chunks in another order. Each way of reading chunks answers all of them, one after another, and is then led along the
-answers of the exact way, so that distributions can be compared token by token.`),
+chunks in another order. Each way of reading chunks is led along the answers of the exact way, so that distributions can be
+compared token by token, and answers by itself where it would not have followed. Some are timed, one after another.`),
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := s.check(); err != nil {
 				return err

@@ -31,7 +31,7 @@ type row struct {
 	PromptTokensComputed int64 `json:"prompt_tokens_computed"` // with those that are computed twice
 	TokensComputed       int64 `json:"tokens_computed"`        // of prompts and answers, counted in the forward pass
 	TokensReused         int64 `json:"tokens_reused"`          // of prompts, as the requests' usage tells
-	OutputTokens         int   `json:"total_output_tokens"`
+	OutputTokens         int   `json:"total_output_tokens"`    // of exact's answers, which the counts above belong to
 
 	FirstRoundTTFT stats.Summary `json:"time_to_first_token_first_round"` // seconds; the question's chunks are new
 	LaterTTFT      stats.Summary `json:"time_to_first_token"`             // seconds; of the later rounds, if there are any
@@ -76,25 +76,28 @@ func (b *bench) newRow(s *set, members int, m mode, prompts []prompt, got, refer
 	var first, later, kl []float64
 	same := 0
 	for i, p := range prompts {
-		a, want := got.answers[i], reference.answers[i]
-		right := score(a.Text, p.want)
+		a, want, led := got.answers[i], reference.answers[i], got.led[i]
+		right := score(a.text, p.want)
 		rightIn[p.round] += right
-		differences[p.question] += float64(right-score(want.Text, p.want)) / float64(rounds)
-		if slices.Equal(a.Tokens, want.Tokens) {
+		differences[p.question] += float64(right-score(want.text, p.want)) / float64(rounds)
+		if slices.Equal(a.tokens, want.tokens) {
 			same++
 		}
-		for k := range reference.led[i] {
-			kl = append(kl, divergence(reference.led[i][k], got.led[i][k]))
+		for k := range led {
+			kl = append(kl, divergence(reference.led[i][k], led[k]))
 		}
-		if p.round == 0 {
-			first = append(first, got.first[i].Seconds())
+		result := led[len(led)-1].Result
+		r.PromptTokens += result.Usage.PromptTokens
+		r.TokensReused += int64(result.Usage.CachedTokens)
+		r.OutputTokens += len(led)
+		r.Exact = r.Exact && result.Exact
+	}
+	for i, took := range got.first {
+		if prompts[i].round == 0 {
+			first = append(first, took.Seconds())
 		} else {
-			later = append(later, got.first[i].Seconds())
+			later = append(later, took.Seconds())
 		}
-		r.PromptTokens += a.Usage.PromptTokens
-		r.TokensReused += int64(a.Usage.CachedTokens)
-		r.OutputTokens += len(a.Tokens)
-		r.Exact = r.Exact && a.Exact
 	}
 	// The last token of an answer is not computed on.
 	r.PromptTokensComputed = r.TokensComputed - int64(r.OutputTokens-len(prompts))
@@ -139,8 +142,8 @@ const (
 
 func (b *bench) printHeading(s *set, members int, reference *run) {
 	tokens := 0
-	for _, a := range reference.answers {
-		tokens += a.Usage.PromptTokens
+	for _, led := range reference.led {
+		tokens += led[len(led)-1].Result.Usage.PromptTokens
 	}
 	kind := "documents"
 	if s.Examples != nil {
