@@ -38,6 +38,7 @@ type settings struct {
 
 	models []string
 	data   string
+	redraw string // results file whose plots are drawn; nothing is measured
 }
 
 func defaults() settings {
@@ -53,6 +54,7 @@ func (s *settings) register(f *pflag.FlagSet) {
 	f.IntSliceVar(&s.RecomputeFirst, "recompute", s.RecomputeFirst, "`counts` of tokens at the beginning of chunks to compute again in their context")
 	f.IntVar(&s.Timed, "timed", s.Timed, "measure the time to the first token of so many questions of each set, the first ones")
 	f.IntVar(&s.MaxOutput, "max-output", s.MaxOutput, "most tokens of an answer")
+	f.StringVar(&s.redraw, "redraw", "", "draw the plots of an earlier results `file`, and measure nothing")
 	f.Int64Var(&s.Seed, "seed", s.Seed, "seed of the orders and of the examples that are drawn")
 }
 
@@ -107,6 +109,9 @@ compared token by token, and answers by itself where it would not have followed.
 func execute(ctx context.Context, s settings, flags cli.EngineFlags, out suite.Output, stdout, stderr io.Writer) error {
 	if err := out.MakeFolder(); err != nil {
 		return err
+	}
+	if s.redraw != "" {
+		return redraw(s.redraw, &out)
 	}
 	if err := s.findData(); err != nil {
 		return err
