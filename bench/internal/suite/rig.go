@@ -54,6 +54,21 @@ func (r *Rig) Repeat(ctx context.Context, what string, requests []engine.Request
 	return r.s.repeat(ctx, Point{Batches: [][]engine.Request{requests}}, r.s.options)
 }
 
+// Engine opens a warm engine with an empty cache under a strategy, on the rig's device. Who opens it closes it.
+func (r *Rig) Engine(ctx context.Context, strategy kvcache.Strategy) (*engine.Engine, error) {
+	o := r.s.options
+	o.Cache = strategy
+	e, err := engine.Open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.s.warmUp(ctx, e); err != nil {
+		e.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
 // Sum makes a row's figures of its samples, of which there is at least one.
 func (r *Rig) Sum(samples []Sample) Measured { return r.s.sum(samples) }
 

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/quire-llm/quire/kvcache"
+)
+
+// mode is a way to read chunks.
+type mode struct {
+	Name           string // "exact", "alone" or "after-head"
+	RecomputeFirst int
+	chunked        kvcache.Chunked
+}
+
+// The modes' names. Exact comes first: the others are compared with it.
+const (
+	exact     = "exact"
+	alone     = "alone"
+	afterHead = "after-head"
+)
+
+// modes are exact, after the head, and alone with each count of tokens to compute again.
+func modes(recomputeFirst []int) []mode {
+	independent := kvcache.Chunked{Mode: kvcache.Independent}
+	withHead := independent
+	withHead.AfterHead = true
+	all := []mode{{Name: exact}, {Name: afterHead, chunked: withHead}}
+	for _, n := range recomputeFirst {
+		c := independent
+		c.RecomputeFirst = n
+		all = append(all, mode{alone, n, c})
+	}
+	return all
+}
+
+// strategy keeps chunks when the question that brought them is answered.
+func (m mode) strategy() kvcache.Strategy { return kvcache.Reuse{Over: m.chunked} }
+
+// label is the mode for people.
+func (m mode) label() string {
+	switch {
+	case m.RecomputeFirst > 0:
+		return fmt.Sprintf("%s, %d again", m.Name, m.RecomputeFirst)
+	case m.Name == afterHead:
+		return "after the head"
+	}
+	return m.Name
+}
