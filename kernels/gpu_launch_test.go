@@ -316,8 +316,10 @@ func TestGPUNoAllocations(t *testing.T) {
 		for name, run := range operations {
 			t.Run(fmt.Sprintf("%s/rows=%d", name, rows), func(t *testing.T) {
 				ctx := context.Background()
-				err := d.Do(ctx, run)
-				require.NoError(t, err)
+				var err error
+				for range 3 { // what uploads took is given back some time later
+					require.NoError(t, d.Do(ctx, run))
+				}
 				live := s.live
 				got := testing.AllocsPerRun(100, func() {
 					if e := d.Do(ctx, run); e != nil {
