@@ -8,7 +8,7 @@ BENCHOUT  ?= bench/results
 # nvcc of CUDA 13.0, for who changes kernels/cuda.
 NVCC      ?= nvcc
 
-.PHONY: help test test-gpu test-gpu-build rivals race fuzz lint bench bench-compare generate kernels check-generated nightly oracle examples nocgo clean
+.PHONY: help test test-gpu test-gpu-build gorgonia rivals race fuzz lint bench bench-compare generate kernels check-generated nightly oracle examples nocgo clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -32,6 +32,11 @@ test-gpu-build: ## test binaries and the program for a machine with a GPU and wi
 	  $(GO) test -c -trimpath -ldflags '-s -w' -tags $(TAGS) -o gpu/$$(basename $$pkg).test ./$$pkg; \
 	done
 	$(GO) build -buildvcs=true -trimpath -ldflags '-s -w' -o gpu/ ./cmd/quire ./bench/...
+
+gorgonia: ## gpu/gorgonia.test, of the nested module that shares a GPU with gorgonia.org/cu; CUDA12 is the folder of CUDA 12's cuda.h
+	@mkdir -p gpu && interop/gorgonia/stub.sh $(CUDA12) gpu/stub
+	cd interop/gorgonia && export CGO_CFLAGS="-O2 -I$(CUDA12)" CGO_LDFLAGS="-L$(CURDIR)/gpu/stub" && $(GO) vet . && \
+	  $(GO) test -c -trimpath -ldflags '-s -w' -o ../../gpu/gorgonia.test .
 
 test-gpu: test-gpu-build ## the tests of this machine's GPU; logs in gpu/logs
 	kernels/cuda/test-gpu.sh gpu/logs
