@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/quire-llm/quire/bench/internal/suite"
@@ -39,6 +41,9 @@ func (b *bench) measureModel(ctx context.Context, flags cli.EngineFlags, notes i
 	defer b.rig.Close()
 	b.model = filepath.Base(flags.Model)
 	text, err := tokenizer.Load(b.rig.Checkpoint().Files)
+	if errors.Is(err, fs.ErrNotExist) {
+		return cli.UsageError("take a model that knows words, such as tiny", "%s has no tokenizer, and questions are text", b.model)
+	}
 	if err != nil {
 		return fmt.Errorf("quality: reading the tokenizer of %q: %w", flags.Model, err)
 	}

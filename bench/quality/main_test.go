@@ -139,6 +139,7 @@ func TestRefused(t *testing.T) {
 		{"all bad values at once", []string{"-rounds", "0", "-chunks", "0", "-recompute", "-1", "-timed", "0"}, cli.Usage, "--rounds must be at least 1, got 0; --chunks must be at least 1, got 0; --recompute must be at least 0, got -1; --timed"},
 		{"no questions there", []string{"-data", "nowhere"}, cli.Failed, "nowhere"},
 		{"misspelt model", []string{"-m", "tinny"}, cli.NotFound, "tinny"},
+		{"model without words", []string{"-m", "../../model/testdata/goldens/qwen3-tied-gqa2"}, cli.Usage, "no tokenizer"},
 		{"no such results", []string{"-redraw", "nothing.json"}, cli.Failed, "nothing.json"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
