@@ -85,4 +85,4 @@ nightly: ## long fuzzing and soak
 	$(GO) test -tags $(TAGS) -race -count 5 ./engine/... ./kvcache/...
 
 clean: ## remove what benchmarks and builds leave here
-	rm -rf bin out gpu results_*.json benchmark_summary.json
+	rm -rf bin out gpu results_*.json results_fair.html results_fair.md benchmark_summary.json

@@ -51,6 +51,12 @@ func (o *Output) Publish(name string, rows []any, stdout io.Writer, benchfmt fun
 	return o.publish("results_"+name+".json", rows, true, stdout, benchfmt)
 }
 
+// WriteFile writes a file beside the results and returns its path.
+func (o *Output) WriteFile(name string, data []byte) (path string, err error) {
+	path = o.path(name)
+	return path, writeFile(path, data)
+}
+
 // path is where a file of that name goes.
 func (o *Output) path(name string) string { return filepath.Join(o.dir, name) }
 

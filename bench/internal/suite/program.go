@@ -14,6 +14,13 @@ import (
 	"github.com/quire-llm/quire/internal/cli"
 )
 
+// What run_all measures is chosen by a flag that all of its suites have.
+const (
+	SuiteFlag     = "suite"
+	SuiteHelp     = "`what` to measure: original, each strategy with its own script's workload, or fair, the same workloads for all of them (see --suite fair --help)"
+	OriginalSuite = "original"
+)
+
 // Main runs a benchmark as a program and returns its exit code.
 func Main(b Benchmark, args []string, stdout, stderr io.Writer) int {
 	return start(args, []Benchmark{b}, stdout, stderr, func() *cobra.Command { return newCommand(b) })
@@ -76,7 +83,12 @@ func newCommand(b Benchmark) *cobra.Command {
 func newCommandOfAll(benchmarks []Benchmark) *cobra.Command {
 	p := plan{settings: DefaultSettings(), benchmarks: benchmarks, summary: true}
 	command := p.command("run_all", "Measure all KV-cache strategies, each point in a process of its own, and sum them up")
+	which := OriginalSuite
+	command.Flags().StringVar(&which, SuiteFlag, which, SuiteHelp)
 	command.RunE = func(command *cobra.Command, _ []string) error {
+		if which != OriginalSuite {
+			return cli.UsageError("take original or fair", "no suite %q", which)
+		}
 		p.stdout, p.stderr = command.OutOrStdout(), command.ErrOrStderr()
 		if err := p.settings.check(); err != nil {
 			return err

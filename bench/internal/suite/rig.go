@@ -69,6 +69,16 @@ func (r *Rig) Engine(ctx context.Context, strategy kvcache.Strategy) (*engine.En
 	return e, nil
 }
 
+// RepeatAs answers batches one after another, on an engine of its own whose options change has changed. It is otherwise like
+// Repeat.
+func (r *Rig) RepeatAs(ctx context.Context, what string, batches [][]engine.Request, change func(*engine.Options), progress *cli.Progress) (Sample, error) {
+	options := r.s.options
+	change(&options)
+	r.s.ready, r.s.progress = nil, progress
+	defer r.s.watch(what)()
+	return r.s.repeat(ctx, Point{Batches: batches}, options)
+}
+
 // Sum makes a row's figures of its samples, of which there is at least one.
 func (r *Rig) Sum(samples []Sample) Measured { return r.s.sum(samples) }
 

@@ -30,6 +30,9 @@ func NewPrompts(seed int64, ordinaryVocab int) *Prompts {
 	return p
 }
 
+// Again starts the stream of another seed for the same model. It draws ids alone, no texts.
+func (p *Prompts) Again(seed int64) *Prompts { return NewPrompts(seed, p.vocab) }
+
 // unboundPrompts is the stream of a seed without a model.
 func unboundPrompts(seed int64) *Prompts { return NewPrompts(seed, maxDrawnID+1) }
 
