@@ -83,7 +83,7 @@ func writePlots(out *suite.Output, rows []row) error {
 		if err != nil {
 			return fmt.Errorf("quality: drawing %q: %w", f.file, err)
 		}
-		if err := out.WriteFile(f.file, data); err != nil {
+		if _, err := out.WriteFile(f.file, data); err != nil {
 			return err
 		}
 	}

@@ -84,8 +84,3 @@ func (o *Output) publish(name string, rows []any, last bool, stdout io.Writer, b
 	}
 	return path, err
 }
-
-// WriteFile writes a file of any name beside the results.
-func (o *Output) WriteFile(name string, data []byte) error {
-	return writeFile(filepath.Join(o.dir, name), data)
-}
