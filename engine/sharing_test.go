@@ -82,10 +82,10 @@ func TestSharedPromptsAreComputedOnce(t *testing.T) {
 		{kvcache.Reuse{}, 160 + 7},
 	} {
 		e := openTiny(t, func(o *Options) { o.Cache = c.strategy })
-		prompt.MaxTokens = 1
+		prompt.MaxTokens = 20 // the last to come still meets the first
 		_, err := e.Batch(context.Background(), []Request{prompt, prompt, prompt, prompt, prompt, prompt, prompt, prompt})
 		require.NoError(t, err)
-		require.Equal(t, c.want, e.Stats().TokensComputed, c.strategy.Name())
+		require.Equal(t, c.want+8*19, e.Stats().TokensComputed, c.strategy.Name())
 	}
 }
 
