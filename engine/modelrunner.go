@@ -51,7 +51,11 @@ func (r *modelRunner) add(tokens []int32, view []kvcache.Segment) error {
 	return nil
 }
 
-func (r *modelRunner) run(q *questions) error {
+func (r *modelRunner) overlaps() bool { return false }
+
+func (r *modelRunner) collect() error { return nil }
+
+func (r *modelRunner) submit(q *questions) error {
 	r.batch.Plan.Share(r.attention, r.shape)
 	r.saved.Add(int64(r.batch.Plan.SavedReads()))
 	if err := r.model.Reserve(&r.batch); err != nil {
