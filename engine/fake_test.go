@@ -115,9 +115,6 @@ func (f *fakeRunner) submit(q *questions) error {
 	}
 	st := &fakeStep{rows: f.rows, asked: q, before: f.last}
 	f.last = st
-	if st.before != nil {
-		st.before.before = nil
-	}
 	f.rows = nil
 	f.flying = append(f.flying, st)
 	if !f.overlap {
@@ -167,7 +164,7 @@ func (f *fakeRunner) collect() error {
 
 // runStep runs a step in the device's order.
 func (f *fakeRunner) runStep(st *fakeStep) {
-	st.done = true
+	defer func() { st.done, st.before = true, nil }()
 	st.copied = questions{topN: st.asked.topN}
 	st.copied.rows = st.asked.rows
 	st.copied.makeRoom()

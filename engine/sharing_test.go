@@ -178,16 +178,18 @@ func TestSchedulerRandomSharing(t *testing.T) {
 		n = 10
 	}
 	for _, strategy := range exact(t)[:5] { // without the tier, whose transfers need the step loop
-		reused, preempted := 0, int64(0)
-		for _, seed := range seeds(n) {
-			t.Run(fmt.Sprintf("%s/seed=%d", strategy.Name(), seed), func(t *testing.T) {
-				p, _, r := randomRun(t, seed, strategy)
-				reused, preempted = reused+r, preempted+p
-			})
-		}
-		if *seed == 0 {
-			require.Greater(t, reused, 10*n)
-			require.Greater(t, preempted, int64(n))
+		for _, overlap := range []bool{false, true} {
+			reused, preempted := 0, int64(0)
+			for _, seed := range seeds(n) {
+				t.Run(fmt.Sprintf("%s/overlap=%v/seed=%d", strategy.Name(), overlap, seed), func(t *testing.T) {
+					p, _, r := randomRun(t, seed, strategy, overlap)
+					reused, preempted = reused+r, preempted+p
+				})
+			}
+			if *seed == 0 {
+				require.Greater(t, reused, 10*n)
+				require.Greater(t, preempted, int64(n))
+			}
 		}
 	}
 }
@@ -246,7 +248,8 @@ func TestTierUnderPressure(t *testing.T) {
 	o := small
 	o.blocks, o.cache = 14, kvcache.Reuse{Tier: store}
 	o.context = min(o.context, o.blocks*o.blockTokens)
-	for range 2 { // the second one finds what the first one has stored
+	for run := range 4 { // the later ones find what the first one has stored
+		o.overlap, o.seed = run%2 > 0, uint64(run/2)
 		e, _ := o.start(t)
 		for round := range 6 {
 			var requests []Request
