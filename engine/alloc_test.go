@@ -56,7 +56,7 @@ func decoding(t testing.TB, n int, overlap bool, cache kvcache.Strategy) *schedu
 	s.learner, _ = s.manager.(kvcache.Learner)
 	in := &intake{text: fakeCodec{}, vocab: fakeVocab, context: 1 << 20}
 	for i := range n {
-		seq, err := in.sequence(&Request{Tokens: make([]int32, 20), IgnoreEOS: true})
+		seq, err := in.sequence(&Request{Tokens: make([]int32, 20+i%16), IgnoreEOS: true})
 		require.NoError(t, err)
 		seq.ticket = uint64(i + 1)
 		seq.tokens = append(make([]int32, 0, 4096), seq.tokens...)

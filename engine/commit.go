@@ -16,9 +16,6 @@ func (s *scheduler) doStep(now time.Time) error {
 	if err := s.plan(now); err != nil {
 		return err
 	}
-	if int64(s.pool.Used()) > s.peakBlocks.Load() {
-		s.peakBlocks.Store(int64(s.pool.CountUsed())) // what is published comes from looking at every block
-	}
 	running := 0 // steps that may go on
 	switch {
 	case s.step.rows > 0:
@@ -30,6 +27,9 @@ func (s *scheduler) doStep(now time.Time) error {
 		}
 	case len(s.flying) == 0:
 		return s.stuck()
+	}
+	if int64(s.pool.Used()) > s.peakBlocks.Load() { // what is published comes from looking at every block, while the device works
+		s.peakBlocks.Store(int64(s.pool.CountUsed()))
 	}
 	for len(s.flying) > running {
 		if err := s.finish(); err != nil {
