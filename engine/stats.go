@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/quire-llm/quire/kernels"
@@ -113,9 +114,11 @@ func deviceLine(i kernels.Info) string {
 	return line
 }
 
-// logPlan says what memory is for, and what was made smaller to fit.
+// logPlan says what memory is for, line by line, and what was made smaller to fit.
 func logPlan(o Options, p MemoryPlan, c model.Config) {
-	o.Log(fmt.Sprintf("engine: a cache of %d tokens takes %s, a context is %d tokens", p.CacheTokens(), bytesText(p.KV), p.Context))
+	for line := range strings.Lines(p.String()) {
+		o.Log("engine: memory: " + strings.TrimSuffix(line, "\n"))
+	}
 	if o.MaxContext == 0 && p.Context < c.MaxPositions {
 		o.Log(fmt.Sprintf("engine: the model's own context of %d tokens is cut to what the cache holds", c.MaxPositions))
 	}
