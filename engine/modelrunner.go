@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"github.com/quire-llm/quire/attention"
 	"github.com/quire-llm/quire/kernels"
@@ -20,6 +21,8 @@ type modelRunner struct {
 	attention attention.Mode
 	shape     attention.Shape
 	saved     atomic.Int64 // attention.Plan.SavedReads of all steps
+	submitted atomic.Int64 // nanoseconds that submit has taken
+	waited    atomic.Int64 // nanoseconds that collect has taken
 
 	batch  model.Batch
 	asked  *questions              // of the step that is submitted
@@ -60,6 +63,8 @@ func (r *modelRunner) add(tokens []int32, view []kvcache.Segment) error {
 func (r *modelRunner) overlaps() bool { return r.overlapping }
 
 func (r *modelRunner) submit(q *questions) error {
+	start := time.Now()
+	defer func() { r.submitted.Add(int64(time.Since(start))) }()
 	r.batch.Plan.Share(r.attention, r.shape)
 	r.saved.Add(int64(r.batch.Plan.SavedReads()))
 	if err := r.model.Reserve(&r.batch); err != nil {
@@ -84,7 +89,10 @@ func (r *modelRunner) collect() error {
 	if answers == nil {
 		return nil
 	}
-	return answers.Wait()
+	start := time.Now()
+	err := answers.Wait()
+	r.waited.Add(int64(time.Since(start)))
+	return err
 }
 
 // compute runs on the device's goroutine.

@@ -46,6 +46,11 @@ type Stats struct {
 	CompletionTokens int64 // sampled
 	Preemptions      int64
 
+	// SubmitTime is what all steps have taken to hand over to the device; where it works on its own (a GPU), WaitTime is what
+	// the step loop has waited for answers since. The rest of a step is planning and committing.
+	SubmitTime time.Duration
+	WaitTime   time.Duration
+
 	Blocks       int // capacity
 	BlockTokens  int
 	BlocksUsed   int   // referenced by sequences, by the pool's books
@@ -85,6 +90,8 @@ func (e *Engine) Stats() Stats {
 		CachedTokens:     state.count.cachedTokens,
 		CompletionTokens: state.count.completionTokens,
 		Preemptions:      state.count.preemptions,
+		SubmitTime:       time.Duration(e.runner.submitted.Load()),
+		WaitTime:         time.Duration(e.runner.waited.Load()),
 
 		Blocks:       plan.Blocks,
 		BlockTokens:  plan.BlockTokens,
