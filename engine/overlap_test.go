@@ -61,8 +61,8 @@ func TestOverlapAgrees(t *testing.T) {
 					requests[i] = richRequest(rng, o.context)
 				}
 				want := overlapRun(t, o, requests, seed)
-				for _, late := range []uint64{0, seed} {
-					o.overlap, o.seed = true, late
+				for i, late := range []uint64{0, seed, 0} {
+					o.overlap, o.seed, o.worker = true, late, i == 2
 					got := overlapRun(t, o, requests, seed)
 					for i := range want {
 						requireAgree(t, want[i], got[i])
