@@ -61,6 +61,19 @@ func (q *questions) add(row int, p kernels.SampleRow, filter kernels.SampleFilte
 	q.topN = max(q.topN, tops)
 }
 
+// plain says whether the questions are about the next token of each of so many rows, and nothing more.
+func (q *questions) plain(rows int) bool {
+	if q.filtered || q.topN > 0 || len(q.rows) != rows {
+		return false
+	}
+	for i, row := range q.rows {
+		if int(row) != i {
+			return false
+		}
+	}
+	return true
+}
+
 // part is the filters of some questions.
 func (q *questions) part(first, end int) model.Filters {
 	if !q.filtered {
