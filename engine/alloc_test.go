@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -33,13 +34,13 @@ func (nullRunner) submit(q *questions) error {
 func TestDecodeStepAllocates(t *testing.T) {
 	for _, overlap := range []bool{false, true} {
 		for _, cache := range steady {
-			s := decoding(t, 8, overlap, cache)
+			s := decoding(t, 40, overlap, cache)
 			allocations := testing.AllocsPerRun(200, func() {
 				require.NoError(t, s.doStep(time.Now()))
 				s.events = s.events[:0]
 			})
 			require.Zero(t, allocations, "%s, overlap %v", cache.Name(), overlap)
-			require.Len(t, s.running, 8)
+			require.Len(t, s.running, 40)
 		}
 	}
 }
@@ -62,7 +63,10 @@ func decoding(t testing.TB, n int, overlap bool, cache kvcache.Strategy) *schedu
 		seq.tokens = append(make([]int32, 0, 4096), seq.tokens...)
 		s.enqueue(seq)
 	}
-	require.NoError(t, s.doStep(time.Now()))
+	for len(s.waiting) > 0 || slices.ContainsFunc(s.running, func(seq *sequence) bool { return !seq.decoding }) {
+		require.NoError(t, s.doStep(time.Now()))
+		s.events = s.events[:0]
+	}
 	return s
 }
 
@@ -87,6 +91,36 @@ func BenchmarkStep(b *testing.B) {
 					}
 				})
 			}
+		}
+	}
+}
+
+// BenchmarkEnter is the scheduler's share of a step in which everybody comes at once.
+func BenchmarkEnter(b *testing.B) {
+	for _, cache := range steady {
+		for _, rows := range []int{64, 256} {
+			b.Run(fmt.Sprintf("cache=%s/rows=%d", cache.Name(), rows), func(b *testing.B) {
+				in := &intake{text: fakeCodec{}, vocab: fakeVocab, context: 1 << 20}
+				o := fakeOptions{blocks: rows * 64, blockTokens: 16, sequences: rows, stepTokens: 1 << 20, context: 1 << 20, cache: cache}
+				for b.Loop() {
+					b.StopTimer()
+					s, _ := o.scheduler(b)
+					s.runner = nullRunner(false)
+					s.manager = s.manager.(*strict).Manager
+					for i := range rows {
+						seq, err := in.sequence(&Request{Tokens: slices.Repeat([]int32{int32(i % fakeVocab)}, 100+i), IgnoreEOS: true})
+						if err != nil {
+							b.Fatal(err)
+						}
+						seq.ticket = uint64(i + 1)
+						s.enqueue(seq)
+					}
+					b.StartTimer()
+					if err := s.doStep(time.Now()); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
 		}
 	}
 }

@@ -84,22 +84,21 @@ func (s *scheduler) finish() error {
 	if err := s.runner.collect(); err != nil {
 		return s.deviceError(st, err)
 	}
-	now := time.Now()
-	s.commit(st, now)
+	s.commit(st, time.Now())
 	s.step.changes++ // what is planned next may be different
-	if s.observe != nil {
-		s.observe(st.info(s, now))
-	}
-	s.done = now
-	return nil
-}
-
-// info describes a step that has been committed at now. Where steps overlap they are told apart by their ends.
-func (st *step) info(s *scheduler, now time.Time) StepInfo {
 	start := st.planned
 	if start.Before(s.done) {
 		start = s.done
 	}
+	s.done = time.Now()
+	if s.observe != nil {
+		s.observe(s.info(st, start))
+	}
+	return nil
+}
+
+// info describes a step that has just been committed.
+func (s *scheduler) info(st *step, start time.Time) StepInfo {
 	return StepInfo{
 		Rows:          st.rows,
 		DecodeRows:    st.decodeRows,
@@ -107,7 +106,7 @@ func (st *step) info(s *scheduler, now time.Time) StepInfo {
 		Running:       len(s.running),
 		Waiting:       len(s.waiting),
 		Start:         start,
-		Duration:      time.Since(start),
+		Duration:      s.done.Sub(start),
 	}
 }
 

@@ -18,7 +18,7 @@ func TestHammer(t *testing.T) {
 	for _, seed := range seeds(6) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			o := fakeOptions{blocks: 20, blockTokens: 16, sequences: 6, stepTokens: 24, queue: 4, context: 250}
-			o.overlap, o.seed = seed%2 == 0, seed
+			o.overlap, o.worker, o.seed = seed%3 > 0, seed%3 == 2, seed
 			e, _ := o.start(t)
 			var finished sync.WaitGroup
 			for worker := range 12 {
@@ -162,7 +162,7 @@ func TestCloseDuringEverything(t *testing.T) {
 	for _, seed := range seeds(10) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			o := fakeOptions{blocks: 20, blockTokens: 16, sequences: 6, stepTokens: 24, queue: 4, context: 250}
-			o.overlap, o.seed = seed%2 == 0, seed
+			o.overlap, o.worker, o.seed = seed%3 > 0, seed%3 == 2, seed
 			e, _ := o.start(t)
 			var finished sync.WaitGroup
 			for worker := range 8 {

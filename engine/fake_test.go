@@ -33,10 +33,11 @@ type fakeRunner struct {
 	total       atomic.Int64
 
 	// overlap lets a step run when rng says so, or when it is collected; before that its answers are poison. Nil rng: not
-	// before.
+	// before. With a worker, it runs there, at the same time as the step loop.
 	overlap bool
 	rng     *rand.Rand
-	queue   []func()    // what the device has still to do
+	worker  chan func()
+	queue   []func()    // what the device has still to do, without a worker
 	flying  []*fakeStep // submitted and not collected
 	last    *fakeStep   // submitted last
 
@@ -64,11 +65,20 @@ type fakeSlot struct{ slot, pos int }
 type fakeStep struct {
 	rows   []fakeRow
 	asked  *questions
-	before *fakeStep // the step before it
-	done   bool
+	before *fakeStep     // the step before it
+	ran    chan struct{} // closed when it has run
 	err    error
 	tokens []int32   // answers
 	copied questions // answers
+}
+
+func (st *fakeStep) hasRun() bool {
+	select {
+	case <-st.ran:
+		return true
+	default:
+		return false
+	}
 }
 
 func newFakeRunner(blocks, blockTokens int) *fakeRunner {
@@ -113,7 +123,7 @@ func (f *fakeRunner) submit(q *questions) error {
 			return errors.New("questions that are asked already")
 		}
 	}
-	st := &fakeStep{rows: f.rows, asked: q, before: f.last}
+	st := &fakeStep{rows: f.rows, asked: q, before: f.last, ran: make(chan struct{})}
 	f.last = st
 	f.rows = nil
 	f.flying = append(f.flying, st)
@@ -124,9 +134,18 @@ func (f *fakeRunner) submit(q *questions) error {
 	for i := range q.out {
 		q.out[i] = kernels.SampleOut{Token: -1000, Argmax: -1000, Finite: 1}
 	}
-	f.queue = append(f.queue, func() { f.runStep(st) })
-	f.work()
+	f.do(func() { f.runStep(st) })
 	return nil
+}
+
+// do has something done after all before it.
+func (f *fakeRunner) do(op func()) {
+	if f.worker != nil {
+		f.worker <- op
+		return
+	}
+	f.queue = append(f.queue, op)
+	f.work()
 }
 
 // work does some of what there is to do.
@@ -144,6 +163,11 @@ func (f *fakeRunner) workOnce() {
 
 // sync does all that there is to do.
 func (f *fakeRunner) sync() {
+	if f.worker != nil {
+		done := make(chan struct{})
+		f.worker <- func() { close(done) }
+		<-done
+	}
 	for len(f.queue) > 0 {
 		f.workOnce()
 	}
@@ -152,9 +176,10 @@ func (f *fakeRunner) sync() {
 func (f *fakeRunner) collect() error {
 	st := f.flying[0]
 	f.flying = f.flying[1:]
-	for !st.done {
+	for f.worker == nil && len(f.queue) > 0 && !st.hasRun() {
 		f.workOnce()
 	}
+	<-st.ran
 	q := st.asked
 	copy(q.out, st.copied.out)
 	copy(q.topTokens, st.copied.topTokens)
@@ -164,7 +189,10 @@ func (f *fakeRunner) collect() error {
 
 // runStep runs a step in the device's order.
 func (f *fakeRunner) runStep(st *fakeStep) {
-	defer func() { st.done, st.before = true, nil }()
+	defer func() {
+		st.before = nil
+		close(st.ran)
+	}()
 	st.copied = questions{topN: st.asked.topN}
 	st.copied.rows = st.asked.rows
 	st.copied.makeRoom()
@@ -228,14 +256,13 @@ func (f *fakeRunner) compute(rows []fakeRow, q, a *questions) error {
 
 func (f *fakeRunner) copyBlock(from, to kvcache.BlockID) error {
 	f.copies = append(f.copies, [2]kvcache.BlockID{from, to})
-	f.queue = append(f.queue, func() {
+	f.do(func() {
 		n := kvcache.BlockID(f.blockTokens)
 		copy(f.cells[to*n:(to+1)*n], f.cells[from*n:(from+1)*n])
 	})
 	if !f.overlap {
 		f.sync()
 	}
-	f.work()
 	return nil
 }
 
@@ -359,6 +386,7 @@ type fakeOptions struct {
 	cache                                                      kvcache.Strategy
 	overlap                                                    bool
 	seed                                                       uint64 // of when the device works, if steps overlap; 0: when it must
+	worker                                                     bool   // if steps overlap: it works all the time
 }
 
 func (o fakeOptions) scheduler(t testing.TB) (*scheduler, *fakeRunner) {
@@ -374,6 +402,15 @@ func (o fakeOptions) scheduler(t testing.TB) (*scheduler, *fakeRunner) {
 	runner := newFakeRunner(o.blocks, o.blockTokens)
 	if runner.overlap = o.overlap; o.seed > 0 {
 		runner.rng = rand.New(rand.NewPCG(o.seed, 2))
+	}
+	if o.worker {
+		runner.worker = make(chan func(), 4)
+		go func() {
+			for op := range runner.worker {
+				op()
+			}
+		}()
+		t.Cleanup(func() { close(runner.worker) })
 	}
 	l := limits{sequences: o.sequences, stepTokens: o.stepTokens, blockTokens: o.blockTokens}
 	return newScheduler(l, o.cache.Name(), newStrict(manager), pool, runner), runner

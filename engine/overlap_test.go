@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,8 +62,8 @@ func TestOverlapAgrees(t *testing.T) {
 					requests[i] = richRequest(rng, o.context)
 				}
 				want := overlapRun(t, o, requests, seed)
-				for _, late := range []uint64{0, seed} {
-					o.overlap, o.seed = true, late
+				for i, late := range []uint64{0, seed, 0} {
+					o.overlap, o.seed, o.worker = true, late, i == 2
 					got := overlapRun(t, o, requests, seed)
 					for i := range want {
 						requireAgree(t, want[i], got[i])
@@ -185,7 +186,7 @@ func TestOverlapObserver(t *testing.T) {
 		want.Start, want.Duration = steps[i].Start, steps[i].Duration
 		require.Equal(t, want, steps[i])
 		if i > 0 {
-			require.False(t, steps[i].Start.Before(steps[i-1].Start.Add(steps[i-1].Duration-time.Millisecond)))
+			require.False(t, steps[i].Start.Before(steps[i-1].Start.Add(steps[i-1].Duration)))
 		}
 	}
 	require.EqualValues(t, 43, e.Stats().TokensComputed, "no row is computed after the last token")
@@ -230,7 +231,7 @@ func TestOverlapLearns(t *testing.T) {
 		o := small
 		o.overlap, o.cache = overlap, kvcache.Reuse{}
 		e, _ := o.start(t)
-		first := Request{Tokens: []int32{1, 2, 3}, MaxTokens: 100, IgnoreEOS: true}
+		first := Request{Tokens: []int32{1, 2, 3}, MaxTokens: 94, IgnoreEOS: true} // all but the last token fill six blocks
 		tokens, err := collect(e, first)
 		require.NoError(t, err)
 		generated := tokens[len(tokens)-1].Result.Tokens
@@ -238,4 +239,70 @@ func TestOverlapLearns(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 96, tokens[0].Result.Usage.CachedTokens, "overlap %v", overlap)
 	}
+}
+
+// TestOverlapIdle: what runs when the last request leaves is taken in although nothing follows.
+func TestOverlapIdle(t *testing.T) {
+	o := small
+	o.overlap = true
+	e, _ := o.engine(t)
+	var done atomic.Int64
+	e.core.observer.StepDone = func(StepInfo) { done.Add(1) }
+	e.core.start()
+	atRest := func() bool {
+		s := e.Stats()
+		return s.Running+s.BlocksUsed == 0 && s.Steps == done.Load()
+	}
+	r := Request{Tokens: []int32{1}, IgnoreEOS: true, MaxTokens: 100}
+	n := 0
+	for _, err := range e.Generate(t.Context(), r) {
+		require.NoError(t, err)
+		if n++; n == 3 {
+			break
+		}
+	}
+	require.Eventually(t, atRest, 10*time.Second, time.Millisecond)
+
+	before := e.Stats().Steps
+	tokens, _ := fakeContinue(r, o.context)
+	r.StopTokens = tokens[4:5]
+	tokens, _ = fakeContinue(r, o.context)
+	got, err := collect(e, r)
+	require.NoError(t, err)
+	require.Len(t, got, len(tokens))
+	require.Eventually(t, atRest, 10*time.Second, time.Millisecond)
+	require.EqualValues(t, len(tokens)+1, e.Stats().Steps-before, "one row is computed for nothing")
+}
+
+// slowStore is a store in memory whose first Save waits.
+type slowStore struct {
+	flaky
+	wait chan struct{}
+}
+
+func (s *slowStore) Open(kvcache.Geometry) (kvcache.Store, error) { return s, nil }
+
+func (s *slowStore) Save(kvcache.Key, []byte) error {
+	<-s.wait
+	return errFlaky
+}
+
+// TestOverlapBesideStores: with stores that take their time and nothing to submit, a step that is done lets the next one be
+// planned.
+func TestOverlapBesideStores(t *testing.T) {
+	store := &slowStore{wait: make(chan struct{})}
+	o := small
+	o.overlap, o.sequences, o.cache = true, 1, kvcache.Reuse{Tier: store}
+	e, _ := o.start(t)
+	var requests []Request
+	for i := range int32(4) {
+		requests = append(requests, Request{Tokens: slices.Repeat([]int32{i}, 40), MaxTokens: 3, IgnoreEOS: true})
+	}
+	results, err := e.Batch(t.Context(), requests)
+	require.NoError(t, err)
+	for i, r := range results {
+		checkResult(t, requests[i], &r, o.context)
+	}
+	close(store.wait)
+	require.NoError(t, e.Close())
 }

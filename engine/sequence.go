@@ -50,13 +50,9 @@ type sequence struct {
 // generated counts the tokens that the sequence has added to its prompt, known or not.
 func (s *sequence) generated() int { return len(s.tokens) - s.prompt }
 
-// expect makes a place for the token that will answer question i of the step just submitted. One that is forced is known.
+// expect makes a place for the token that will answer question i of the step just submitted.
 func (s *sequence) expect(i int) {
-	next := int32(-(i + 1))
-	if s.force != nil {
-		next = s.force[s.generated()]
-	}
-	s.tokens = append(s.tokens, next)
+	s.tokens = append(s.tokens, int32(-(i + 1)))
 	s.decoding, s.todo = true, 0
 	if s.cached < 0 {
 		s.cached = max(s.prompt-s.computed, 0)

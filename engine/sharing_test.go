@@ -249,7 +249,7 @@ func TestTierUnderPressure(t *testing.T) {
 	o.blocks, o.cache = 14, kvcache.Reuse{Tier: store}
 	o.context = min(o.context, o.blocks*o.blockTokens)
 	for run := range 4 { // the later ones find what the first one has stored
-		o.overlap, o.seed = run%2 > 0, uint64(run/2)
+		o.overlap, o.worker, o.seed = run > 0, run == 1, uint64(run-1)
 		e, _ := o.start(t)
 		for round := range 6 {
 			var requests []Request
