@@ -82,6 +82,7 @@ func (e *Engine) open(ctx context.Context, o Options) error {
 			return fmt.Errorf("engine: opening %q: %w", ck.Name, err)
 		}
 	}
+	e.runner.log = o.Log
 	if info.SharedAttention {
 		e.runner.attention, e.runner.shape = o.Attention, attentionShape(ck.Config, o.KV)
 	}

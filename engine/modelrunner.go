@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +33,7 @@ type modelRunner struct {
 	answers     kernels.Pending   // of the step that is submitted; nil: they are there
 	flying      []kernels.Pending // of the steps that were submitted and not collected
 	refused     error             // why the device does not replay some steps
+	log         func(line string) // is told of it, once; nil: nobody is
 }
 
 func newModelRunner(device *kernels.Device, m *model.Model, kv *model.KV) *modelRunner {
@@ -75,8 +77,12 @@ func (r *modelRunner) submit(q *questions) error {
 		r.batch.Asks = q.params
 	}
 	r.asked, r.answers = q, nil
+	refused := r.refused
 	if err := r.device.Do(context.Background(), r.doStep); err != nil {
 		return err
+	}
+	if refused == nil && r.refused != nil && r.log != nil {
+		r.log(fmt.Sprintf("engine: steps are launched kernel by kernel, which takes longer: %v", r.refused))
 	}
 	r.flying = append(r.flying, r.answers)
 	return nil
