@@ -54,9 +54,11 @@ func (s *scheduler) submit() error {
 	s.count.steps++
 	st.number = s.count.steps
 	st.questions.makeRoom()
+	start := time.Now()
 	if err := s.runner.submit(&st.questions); err != nil {
 		return s.deviceError(st, err)
 	}
+	s.count.submitTime += time.Since(start)
 	s.flying = append(s.flying, st)
 	for _, p := range st.spans {
 		s.manager.Wrote(p.span)
@@ -81,10 +83,13 @@ func (s *scheduler) deviceError(st *step, err error) error {
 func (s *scheduler) finish() error {
 	st := s.flying[0]
 	s.flying = s.flying[:copy(s.flying, s.flying[1:])]
+	waits := time.Now()
 	if err := s.runner.collect(); err != nil {
 		return s.deviceError(st, err)
 	}
-	s.commit(st, time.Now())
+	now := time.Now()
+	s.count.waitTime += now.Sub(waits)
+	s.commit(st, now)
 	s.step.changes++ // what is planned next may be different
 	start := st.planned
 	if start.Before(s.done) {

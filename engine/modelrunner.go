@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
-	"time"
 
 	"github.com/quire-llm/quire/attention"
 	"github.com/quire-llm/quire/kernels"
@@ -22,8 +21,6 @@ type modelRunner struct {
 	attention attention.Mode
 	shape     attention.Shape
 	saved     atomic.Int64 // attention.Plan.SavedReads of all steps
-	submitted atomic.Int64 // nanoseconds that submit has taken
-	waited    atomic.Int64 // nanoseconds that collect has taken
 
 	batch  model.Batch
 	asked  *questions              // of the step that is submitted
@@ -65,8 +62,6 @@ func (r *modelRunner) add(tokens []int32, view []kvcache.Segment) error {
 func (r *modelRunner) overlaps() bool { return r.overlapping }
 
 func (r *modelRunner) submit(q *questions) error {
-	start := time.Now()
-	defer func() { r.submitted.Add(int64(time.Since(start))) }()
 	r.batch.Plan.Share(r.attention, r.shape)
 	r.saved.Add(int64(r.batch.Plan.SavedReads()))
 	if err := r.model.Reserve(&r.batch); err != nil {
@@ -95,10 +90,7 @@ func (r *modelRunner) collect() error {
 	if answers == nil {
 		return nil
 	}
-	start := time.Now()
-	err := answers.Wait()
-	r.waited.Add(int64(time.Since(start)))
-	return err
+	return answers.Wait()
 }
 
 // compute runs on the device's goroutine.

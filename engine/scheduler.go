@@ -70,6 +70,7 @@ type counters struct {
 	steps, preemptions         int64
 	promptTokens, cachedTokens int64 // of requests that got their first token
 	completionTokens           int64
+	submitTime, waitTime       time.Duration // of the runner's submit and collect
 }
 
 // step is one packed batch, between planning and committing.

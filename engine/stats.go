@@ -90,8 +90,8 @@ func (e *Engine) Stats() Stats {
 		CachedTokens:     state.count.cachedTokens,
 		CompletionTokens: state.count.completionTokens,
 		Preemptions:      state.count.preemptions,
-		SubmitTime:       time.Duration(e.runner.submitted.Load()),
-		WaitTime:         time.Duration(e.runner.waited.Load()),
+		SubmitTime:       state.count.submitTime,
+		WaitTime:         state.count.waitTime,
 
 		Blocks:       plan.Blocks,
 		BlockTokens:  plan.BlockTokens,
