@@ -132,6 +132,7 @@ func TestRestart(t *testing.T) {
 	require.Equal(t, first.Tokens, again.Tokens)
 	full := (first.Usage.PromptTokens - 1) / 16 * 16
 	require.Equal(t, full, again.Usage.CachedTokens, "every full block of the prompt")
+	t.Logf("the first request after the restart reuses %d of %d stored tokens: %d %%", again.Usage.CachedTokens, full, 100*again.Usage.CachedTokens/full)
 	require.Equal(t, cold.TokensComputed-int64(full), warm.TokensComputed)
 
 	files, err := filepath.Glob(filepath.Join(dir, "*.kv"))
@@ -211,7 +212,7 @@ func (f *flaky) Has(k kvcache.Key) bool {
 	return f.blocks[k] != nil
 }
 
-func (f *flaky) Load(k kvcache.Key, dst []byte) error {
+func (f *flaky) Load(k kvcache.Key, _ []int32, dst []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.calls++; f.calls%5 == 0 || f.blocks[k] == nil {
@@ -223,7 +224,7 @@ func (f *flaky) Load(k kvcache.Key, dst []byte) error {
 	return nil
 }
 
-func (f *flaky) Save(k kvcache.Key, src []byte) error {
+func (f *flaky) Save(k kvcache.Key, _ []int32, src []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.calls++; f.calls%7 == 0 {
