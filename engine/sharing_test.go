@@ -13,6 +13,7 @@ import (
 
 	"github.com/quire-llm/quire/kvcache"
 	"github.com/quire-llm/quire/kvcache/disk"
+	"github.com/quire-llm/quire/kvcache/host"
 )
 
 // exact are the strategies that share and must answer like standard.
@@ -25,6 +26,7 @@ func exact(t testing.TB) []kvcache.Strategy {
 		kvcache.Reuse{},
 		kvcache.Reuse{Over: chunked, Evict: kvcache.EvictLRU, Bytes: 1 << 20},
 		kvcache.Reuse{Tier: disk.Tier{Dir: t.TempDir()}},
+		kvcache.Reuse{Tier: host.Tier{Bytes: 1 << 20, Under: disk.Tier{Dir: t.TempDir()}}},
 	}
 }
 
@@ -239,6 +241,48 @@ func (f *flaky) Close() error {
 	defer f.mu.Unlock()
 	f.closed++
 	return nil
+}
+
+// TestHostTier: what a small cache has given up comes back from the host's memory, and from the disk where that has given it
+// up, too. A request that goes away while its blocks are on their way leaves nothing behind.
+func TestHostTier(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		tier host.Tier
+	}{
+		{"all in memory", host.Tier{Bytes: 64 << 20}},
+		{"memory over a disk", host.Tier{Bytes: 256 << 10, Under: disk.Tier{Dir: t.TempDir()}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := openTiny(t, func(o *Options) { o.Cache, o.CacheTokens = kvcache.Reuse{Tier: c.tier}, 512 })
+			var requests []Request
+			for i := range 6 {
+				r := Request{Tokens: make([]int32, 250), MaxTokens: 20, IgnoreEOS: true}
+				for k := range r.Tokens {
+					r.Tokens[k] = int32(i*251+k*37) % 2000
+				}
+				requests = append(requests, r)
+			}
+			ask := func(r Request) Result {
+				results, err := e.Batch(context.Background(), []Request{r})
+				require.NoError(t, err)
+				return results[0]
+			}
+			var first []Result
+			for _, r := range requests {
+				first = append(first, ask(r))
+			}
+			for i, r := range requests { // each has been evicted by those after it
+				ctx, cancel := context.WithCancel(context.Background())
+				cancel()
+				_, err := e.Batch(ctx, []Request{r})
+				require.ErrorIs(t, err, context.Canceled)
+				again := ask(r)
+				requireSame(t, first[i:i+1], []Result{again})
+				require.Equal(t, 240, again.Usage.CachedTokens, "every full block")
+			}
+		})
+	}
 }
 
 // TestTierUnderPressure: a cache that is much too small, over a store that fails now and then. Everybody gets the right answer.
