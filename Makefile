@@ -42,7 +42,7 @@ test-gpu: test-gpu-build ## the tests of this machine's GPU; logs in gpu/logs
 	kernels/cuda/test-gpu.sh gpu/logs
 
 race: ## what has goroutines, under the race detector (the rest is one goroutine at a time and slow there)
-	$(GO) test -race -tags $(TAGS) -short ./kernels/cuda/... ./kvcache/disk ./engine ./model/tokenizer ./model/synthetic ./internal/hub/...
+	$(GO) test -race -tags $(TAGS) -short ./kernels/cuda/... ./kvcache/disk ./kvcache/host ./engine ./model/tokenizer ./model/synthetic ./internal/hub/...
 	$(GO) test -race -tags $(TAGS) -short -run 'Pool|Do|Close|Open|Memory|GPU|Probe|Keep|Stretches|Shared' ./kernels
 	$(GO) test -race -tags $(TAGS) -short -run 'Load|Rope|Finite|Checkpoint|Resolve' ./model
 
