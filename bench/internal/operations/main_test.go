@@ -1,4 +1,4 @@
-package main
+package operations
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ import (
 func run(t *testing.T, dir string, more ...string) (exit cli.Exit, stdout, stderr string) {
 	var out, err bytes.Buffer
 	args := []string{"-device", "cpu", "-shapes", "tiny", "-probe-mib", "8", "-probe-ms", "2", "-rotate-mib", "1", "-run-ms", "0.01", "-out", dir}
-	exit = suite.ExecuteCommand(t.Context(), newCommand(), append(args, more...), &out, &err)
+	exit = suite.ExecuteCommand(t.Context(), NewCommand(), append(args, more...), &out, &err)
 	return exit, out.String(), err.String()
 }
 

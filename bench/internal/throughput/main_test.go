@@ -1,4 +1,4 @@
-package main
+package throughput
 
 import (
 	"bytes"
@@ -23,7 +23,7 @@ import (
 // run runs the program on the built-in model with a small probe.
 func run(ctx context.Context, dir string, more ...string) (exit cli.Exit, stdout, stderr string) {
 	var out, err bytes.Buffer
-	exit = suite.ExecuteCommand(ctx, newCommand(), append([]string{"-model", "tiny", "-probe-mib", "8", "-probe-ms", "2", "-warmup", "1", "-out", dir}, more...), &out, &err)
+	exit = suite.ExecuteCommand(ctx, NewCommand(), append([]string{"-model", "tiny", "-probe-mib", "8", "-probe-ms", "2", "-warmup", "1", "-out", dir}, more...), &out, &err)
 	return exit, out.String(), err.String()
 }
 

@@ -1,4 +1,4 @@
-package main
+package operations
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unsafe"
 
 	"github.com/quire-llm/quire/attention"
 	"github.com/quire-llm/quire/internal/cli"
@@ -84,7 +83,7 @@ func newRig(ctx context.Context, device *kernels.Device, s settings, c model.Con
 	}{
 		{&r.arena, max(s.RotateMiB<<20, largest), true}, {&r.x, r.activation * rows * c.Hidden, true}, {&r.wide, r.activation * wide, true},
 		{&r.narrow, r.activation * rows * c.Heads * c.HeadDim, true}, {&r.norm, 2 * max(c.Hidden, c.HeadDim), false}, {&r.index, 4 * most, false},
-		{&r.logits, logits, true}, {&r.asked, most * int(unsafe.Sizeof(kernels.SampleRow{})), false}, {&r.answers, most * int(unsafe.Sizeof(kernels.SampleOut{})), false},
+		{&r.logits, logits, true}, {&r.asked, most * sizeOf[kernels.SampleRow](), false}, {&r.answers, most * sizeOf[kernels.SampleOut](), false},
 	} {
 		var err error
 		if *b.at, err = r.alloc(b.bytes); err == nil && b.fill {
@@ -118,6 +117,9 @@ func newRig(ctx context.Context, device *kernels.Device, s settings, c model.Con
 	}
 	return r, nil
 }
+
+// sizeOf is the bytes of a T on the device.
+func sizeOf[T any]() int { return len(kernels.AsBytes(make([]T, 1))) }
 
 func (r *rig) alloc(bytes int) (kernels.Buffer, error) {
 	b, err := r.device.Alloc(bytes)
