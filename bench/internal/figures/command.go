@@ -123,7 +123,7 @@ type results struct {
 }
 
 // files of calls that bench/gpu.sh makes.
-var callFiles = []string{"decode", "models", "nano", "nano_fp8", "prefill", "shared", "shared_long", "alone", "warm"}
+var callFiles = []string{"decode", "models", "nano", "nano_fp8", "prefill", "prefill_1", "prefill_16", "shared", "shared_long", "alone", "warm"}
 
 // read reads what there is.
 func read(folder fs.FS) (*results, error) {
