@@ -11,7 +11,7 @@ import (
 
 // time captures what fn queues, and replays it between two events.
 func (g *gpu) time(runs int, fn func(Ops) error) (took []time.Duration, err error) {
-	graph, err := g.capture(fn)
+	graph, err := g.timed(fn)
 	if err != nil {
 		return nil, err
 	}
@@ -45,8 +45,8 @@ func (g *gpu) time(runs int, fn func(Ops) error) (took []time.Duration, err erro
 	return took, nil
 }
 
-// capture records what fn queues. The first error is fn's: after it the capture has no graph.
-func (g *gpu) capture(fn func(Ops) error) (*cuda.Graph, error) {
+// timed records what fn queues. The first error is fn's: after it the capture has no graph.
+func (g *gpu) timed(fn func(Ops) error) (*cuda.Graph, error) {
 	if err := g.stream.BeginCapture(); err != nil {
 		return nil, g.fail(err)
 	}
