@@ -282,7 +282,7 @@ type slowStore struct {
 
 func (s *slowStore) Open(kvcache.Geometry) (kvcache.Store, error) { return s, nil }
 
-func (s *slowStore) Save(kvcache.Key, []byte) error {
+func (s *slowStore) Save(kvcache.Key, []int32, []byte) error {
 	<-s.wait
 	return errFlaky
 }
