@@ -48,8 +48,8 @@ func TestGPULaunches(t *testing.T) {
 	g := d.backend.(*gpu)
 	room := func(kind roomKind) uint64 { return uint64(g.rooms[kind].at) }
 
-	gemm := func(want cuda.GemmParams) func(*testing.T, launched) {
-		return func(t *testing.T, l launched) { require.Equal(t, want, paramsOf[cuda.GemmParams](t, l)) }
+	few := func(want cuda.GemvParams) func(*testing.T, launched) {
+		return func(t *testing.T, l launched) { require.Equal(t, want, paramsOf[cuda.GemvParams](t, l)) }
 	}
 	norm := func(x, index, weight Buffer, rows int) func(*testing.T, launched) {
 		return func(t *testing.T, l launched) {
@@ -77,10 +77,11 @@ func TestGPULaunches(t *testing.T) {
 				paramsOf[cuda.EmbedParams](t, l))
 		}}}},
 		{"NormQKV", []step{
-			{cuda.RMSNormBF16, [2]int{rows, 1}, 256, func(t *testing.T, l launched) { norm(f.NormQKV.X, Buffer{}, f.NormQKV.Norm, rows)(t, l) }},
-			{cuda.GemmSmallBF16, [2]int{1, 2}, 128, func(t *testing.T, l launched) {
-				gemm(cuda.GemmParams{X: room(roomNormed), Out: address(f.NormQKV.Out), W: parts, XStride: hidden, OutStride: 128, Rows: rows, Cols: hidden, Outputs: 128})(t, l)
-				require.Equal(t, cuda.GemmSmallShared, l.shared)
+			{cuda.RMSNormBF16, [2]int{3, 1}, 256, func(t *testing.T, l launched) { norm(f.NormQKV.X, Buffer{}, f.NormQKV.Norm, rows)(t, l) }},
+			{cuda.Gemv32x8BF16, [2]int{16, 1}, 256, func(t *testing.T, l launched) {
+				p := &f.NormQKV
+				few(cuda.GemvParams{X: room(roomNormed), Out: address(p.Out), W: parts, XStride: hidden, OutStride: 128, Rows: rows, Cols: hidden, Outputs: 128})(t, l)
+				require.Equal(t, 65536+8*32*8*4, l.shared)
 			}},
 		}},
 		{"QKNormRopeWrite", []step{{cuda.QKNormRopeWriteBF16, [2]int{rows * 8 / 4, 1}, 128, func(t *testing.T, l launched) {
@@ -116,37 +117,37 @@ func TestGPULaunches(t *testing.T) {
 			{cuda.AttendPrefillBF16D64, [2]int{shared(cuda.AttendPrefillBF16D64), 1}, 128, nil},
 			{cuda.AttendMergeBF16, [2]int{blocks, 1}, 128, nil},
 		}},
-		{"ProjAdd", []step{{cuda.GemmSmallBF16, [2]int{1, 1}, 128, func(t *testing.T, l launched) {
+		{"ProjAdd", []step{{cuda.Gemv32x32K4BF16, [2]int{8, 1}, 256, func(t *testing.T, l launched) {
 			p := &f.ProjAdd
-			gemm(cuda.GemmParams{X: address(p.X), Out: address(p.Out), W: one(&p.W), XStride: 64, OutStride: 64, Rows: rows, Cols: 64, Outputs: 64, Store: cuda.AddBF16})(t, l)
+			few(cuda.GemvParams{X: address(p.X), Out: address(p.Out), W: one(&p.W), XStride: 64, OutStride: 64, Rows: rows, Cols: 64, Outputs: 64, Store: cuda.AddBF16})(t, l)
 		}}}},
-		{"NormGateUp", []step{{cuda.RMSNormBF16, [2]int{rows, 1}, 256, nil}, {cuda.GemmSmallBF16, [2]int{1, 3}, 128, nil}}},
+		{"NormGateUp", []step{{cuda.RMSNormBF16, [2]int{3, 1}, 256, nil}, {cuda.Gemv32x8BF16, [2]int{24, 1}, 256, nil}}},
 		{"SiluDownAdd", []step{
 			{cuda.SiluMulBF16, [2]int{rows, 1}, 256, func(t *testing.T, l launched) {
 				require.Equal(t, cuda.SiluMulParams{GateUp: address(f.SiluDownAdd.GateUp), Out: room(roomGated), Rows: rows, Inner: inner}, paramsOf[cuda.SiluMulParams](t, l))
 			}},
-			{cuda.GemmSmallBF16, [2]int{1, 1}, 128, func(t *testing.T, l launched) {
+			{cuda.Gemv32x32K4BF16, [2]int{8, 1}, 256, func(t *testing.T, l launched) {
 				p := &f.SiluDownAdd
-				gemm(cuda.GemmParams{X: room(roomGated), Out: address(p.Out), W: one(&p.W), XStride: inner, OutStride: 64, Rows: rows, Cols: inner, Outputs: 64, Store: cuda.AddBF16})(t, l)
+				few(cuda.GemvParams{X: room(roomGated), Out: address(p.Out), W: one(&p.W), XStride: inner, OutStride: 64, Rows: rows, Cols: inner, Outputs: 64, Store: cuda.AddBF16})(t, l)
 			}},
 		}},
 		{"MLP", []step{
-			{cuda.RMSNormBF16, [2]int{rows, 1}, 256, func(t *testing.T, l launched) { norm(f.MLP.X, Buffer{}, f.MLP.Norm, rows)(t, l) }},
-			{cuda.GemmSmallBF16, [2]int{1, 3}, 128, func(t *testing.T, l launched) {
-				gemm(cuda.GemmParams{X: room(roomNormed), Out: room(roomGateUp), W: one(&f.MLP.GateUp), XStride: 64, OutStride: 2 * inner, Rows: rows, Cols: 64, Outputs: 2 * inner})(t, l)
+			{cuda.RMSNormBF16, [2]int{3, 1}, 256, nil},
+			{cuda.Gemv32x16BF16, [2]int{12, 1}, 256, func(t *testing.T, l launched) {
+				few(cuda.GemvParams{
+					X: room(roomNormed), Out: room(roomGated), W: one(&f.MLP.GateUp), XStride: 64, OutStride: inner,
+					Rows: rows, Cols: 64, Outputs: inner, Store: cuda.GateBF16, Eps: 1e-6,
+				})(t, l)
 			}},
-			{cuda.SiluMulBF16, [2]int{rows, 1}, 256, func(t *testing.T, l launched) {
-				require.Equal(t, cuda.SiluMulParams{GateUp: room(roomGateUp), Out: room(roomGated), Rows: rows, Inner: inner}, paramsOf[cuda.SiluMulParams](t, l))
-			}},
-			{cuda.GemmSmallBF16, [2]int{1, 1}, 128, func(t *testing.T, l launched) {
+			{cuda.Gemv32x32K4BF16, [2]int{8, 1}, 256, func(t *testing.T, l launched) {
 				p := &f.MLP
-				gemm(cuda.GemmParams{X: room(roomGated), Out: address(p.Out), W: one(&p.Down), XStride: inner, OutStride: 64, Rows: rows, Cols: inner, Outputs: 64, Store: cuda.AddBF16})(t, l)
+				few(cuda.GemvParams{X: room(roomGated), Out: address(p.Out), W: one(&p.Down), XStride: inner, OutStride: 64, Rows: rows, Cols: inner, Outputs: 64, Store: cuda.AddBF16})(t, l)
 			}},
 		}},
 		{"MoE", []step{
-			{cuda.RMSNormBF16, [2]int{rows, 1}, 256, nil},
-			{cuda.GemmSmallBF16, [2]int{1, 1}, 128, func(t *testing.T, l launched) {
-				gemm(cuda.GemmParams{X: room(roomNormed), Out: room(roomRouter), W: one(&f.MoE.Router), XStride: hidden, OutStride: 4, Rows: rows, Cols: hidden, Outputs: 4, Store: cuda.StoreF32})(t, l)
+			{cuda.RMSNormBF16, [2]int{3, 1}, 256, func(t *testing.T, l launched) { norm(f.MoE.X, Buffer{}, f.MoE.Norm, rows)(t, l) }},
+			{cuda.Gemv32x8BF16, [2]int{1, 1}, 256, func(t *testing.T, l launched) {
+				few(cuda.GemvParams{X: room(roomNormed), Out: room(roomRouter), W: one(&f.MoE.Router), XStride: hidden, OutStride: 4, Rows: rows, Cols: hidden, Outputs: 4, Store: cuda.StoreF32})(t, l)
 			}},
 			{cuda.MoERouteF32, [2]int{5, 1}, 128, func(t *testing.T, l launched) {
 				require.Equal(t, cuda.MoERouteParams{Logits: room(roomRouter), Chosen: room(roomChosen), Weights: room(roomWeights), Rows: rows, Experts: 4, TopK: 2},
@@ -169,9 +170,10 @@ func TestGPULaunches(t *testing.T) {
 			{cuda.MoECombineBF16, [2]int{rows, 1}, 256, nil},
 		}},
 		{"Head", []step{
-			{cuda.RMSNormBF16, [2]int{rows, 1}, 256, func(t *testing.T, l launched) { norm(f.Head.X, f.Head.Index, f.Head.Norm, rows)(t, l) }},
-			{cuda.GemmSmallBF16, [2]int{1, 5}, 128, func(t *testing.T, l launched) {
-				gemm(cuda.GemmParams{X: room(roomNormed), Out: address(f.Head.Logits), W: one(&f.Head.W), XStride: hidden, OutStride: vocab, Rows: rows, Cols: hidden, Outputs: vocab, Store: cuda.StoreF32})(t, l)
+			{cuda.RMSNormBF16, [2]int{3, 1}, 256, func(t *testing.T, l launched) { norm(f.Head.X, f.Head.Index, f.Head.Norm, rows)(t, l) }},
+			{cuda.Gemv32x8BF16, [2]int{38, 1}, 256, func(t *testing.T, l launched) {
+				p := &f.Head
+				few(cuda.GemvParams{X: room(roomNormed), Out: address(p.Logits), W: one(&p.W), XStride: hidden, OutStride: vocab, Rows: rows, Cols: hidden, Outputs: vocab, Store: cuda.StoreF32})(t, l)
 			}},
 		}},
 		{"Sample", []step{
@@ -217,6 +219,33 @@ func TestGPULaunches(t *testing.T) {
 		require.Equal(t, []uint64{address(p.Filters), address(p.Biases), address(p.Counts), room(roomEdited), room(roomBinWeights), room(roomBinCounts)},
 			[]uint64{k.Filters, k.Biases, k.Counts, k.Edited, k.BinWeights, k.BinCounts})
 	})
+}
+
+// TestGPULaunchesManyRows: products of more rows are normalized and gated by kernels of their own.
+func TestGPULaunchesManyRows(t *testing.T) {
+	const rows, inner = 70, 96
+	s, d := openStub(t)
+	r := newRig(t, "go", 1)
+	f := r.gpuFixture(rows)
+	for op, want := range map[string][]string{
+		"NormQKV":     {"rmsnorm_bf16 [9 1]", "gemm_small_bf16 [2 2]"},
+		"ProjAdd":     {"gemm_small_bf16 [2 1]"},
+		"NormGateUp":  {"rmsnorm_bf16 [9 1]", "gemm_small_bf16 [2 3]"},
+		"SiluDownAdd": {"silu_mul_bf16 [70 1]", "gemm_small_bf16 [2 1]"},
+		"MLP":         {"rmsnorm_bf16 [9 1]", "gemm_small_bf16 [2 3]", "silu_mul_bf16 [70 1]", "gemm_small_bf16 [2 1]"},
+		"Head":        {"rmsnorm_bf16 [9 1]", "gemm_small_bf16 [2 5]"},
+	} {
+		s.lines()
+		require.NoError(t, d.Do(context.Background(), f.gpuOperations()[op]))
+		var got []string
+		for _, l := range s.launchesSince(t) {
+			got = append(got, fmt.Sprintf("%v %v", l.kernel, l.grid))
+			if l.kernel == cuda.GemmSmallBF16.String() {
+				require.Equal(t, cuda.GemmSmallShared, l.shared)
+			}
+		}
+		require.Equal(t, want, got, op)
+	}
 }
 
 // expertParts is the table of four experts on a stub, whose memory is the host's.
