@@ -80,7 +80,7 @@ func (p *GemvParams) Geometry(multiprocessors int, clusters bool) Geometry {
 		outputs *= 2
 	}
 	ranks := 1
-	if clusters && p.Store == AddBF16 && GemvRanks*ceil(outputs, 32) <= multiprocessors {
+	if clusters && p.Store == AddBF16 && p.Norm == 0 && GemvRanks*ceil(outputs, 32) <= multiprocessors {
 		ranks = GemvRanks
 	}
 	const sharedOfSM = 233472 // the driver takes 1024 of it for every block
