@@ -116,7 +116,9 @@ struct Gemv {
     for (int j = 0; j < kTiles; j++) w[j] = row(next_group, j);
   }
 
-  __device__ int column(int step) const { return step * kBlockStep + warp * kWarpStep + t * kVector; }
+  __device__ int column(int step) const {
+    return step * kBlockStep + warp * kWarpStep + t * kVector;
+  }
 
   // fetch asks for the next step's pieces, if there is one.
   __device__ void fetch(int place) {
@@ -244,7 +246,8 @@ struct Gemv {
         if (kAligned) {
           wait_copies<kDepth - 1>();
 #pragma unroll
-          for (int j = 0; j < kTiles; j++) v[j] = load_shared(ring + (place * kTiles + j) * kSlotBytes);
+          for (int j = 0; j < kTiles; j++)
+            v[j] = load_shared(ring + (place * kTiles + j) * kSlotBytes);
         } else {
 #pragma unroll
           for (int j = 0; j < kTiles; j++)
@@ -353,7 +356,8 @@ struct Gemv {
 #pragma unroll
         for (int i = 0; i < kEach; i++) {
           const int e = threadIdx.x + i * kGemvThreads, r = e / kOutputs, o = e % kOutputs;
-          if (r < p.rows) store_at(to + (r / kRanks * kOutputs + o) * 4, r % kRanks, sum_of_warps(r, o));
+          if (r >= p.rows) continue;
+          store_at(to + (r / kRanks * kOutputs + o) * 4, r % kRanks, sum_of_warps(r, o));
         }
         cluster_arrive();
         cluster_wait();

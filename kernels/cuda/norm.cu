@@ -36,7 +36,8 @@ extern "C" __global__ void __launch_bounds__(kRowThreads)
 #pragma unroll 4
   for (int c = lane * kVector; c < p.cols; c += kWarp * kVector) {
     const int count = p.cols - c;
-    const uint4 v = load8(x + c, count, x_aligned), weight = load8(p.weight + c, count, weight_aligned);
+    const uint4 v = load8(x + c, count, x_aligned);
+    const uint4 weight = load8(p.weight + c, count, weight_aligned);
     store8(out + c, count, out_aligned, normed8(v, weight, scale));
   }
 }
