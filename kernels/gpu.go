@@ -19,6 +19,8 @@ type gpu struct {
 	context *cuda.Context
 	sms     int
 	set     string // the kernel set
+	// clusters of blocks are launched: only the machine code has them.
+	clusters bool
 
 	// Memory is shared with whoever allocates, frees or uploads.
 	memory  gpuMemory
@@ -163,6 +165,7 @@ func imageTarget(set string, device cuda.DeviceInfo) (string, error) {
 // open makes what the device needs, on a thread that uses its context.
 func (g *gpu) open(target string, o gpuOptions) error {
 	g.sms = g.context.Info().SMs
+	g.clusters = target == cuda.SM90a
 	g.memory.exact = o.exact
 	var err error
 	if g.stream, err = g.context.OpenStream(cuda.StreamOptions{Name: "steps"}); err != nil {

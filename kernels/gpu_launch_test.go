@@ -23,6 +23,13 @@ func (r *rig) gpuFixture(rows int) *fixture {
 	return f
 }
 
+// gpuOperations runs each operation of the fixture, also what a GPU has beyond them.
+func (f *fixture) gpuOperations() map[string]func(Ops) error {
+	all := f.operations()
+	all["MLP"] = func(o Ops) error { return o.(MLPOps).MLP(&f.MLP) }
+	return all
+}
+
 // step is one launch that a test wants: the kernel, its grid and threads, and a look at its params.
 type step struct {
 	kernel cuda.Kernel
@@ -41,8 +48,8 @@ func TestGPULaunches(t *testing.T) {
 	g := d.backend.(*gpu)
 	room := func(kind roomKind) uint64 { return uint64(g.rooms[kind].at) }
 
-	gemm := func(want cuda.GemmParams) func(*testing.T, launched) {
-		return func(t *testing.T, l launched) { require.Equal(t, want, paramsOf[cuda.GemmParams](t, l)) }
+	few := func(want cuda.GemvParams) func(*testing.T, launched) {
+		return func(t *testing.T, l launched) { require.Equal(t, want, paramsOf[cuda.GemvParams](t, l)) }
 	}
 	norm := func(x, index, weight Buffer, rows int) func(*testing.T, launched) {
 		return func(t *testing.T, l launched) {
@@ -70,10 +77,11 @@ func TestGPULaunches(t *testing.T) {
 				paramsOf[cuda.EmbedParams](t, l))
 		}}}},
 		{"NormQKV", []step{
-			{cuda.RMSNormBF16, [2]int{rows, 1}, 256, func(t *testing.T, l launched) { norm(f.NormQKV.X, Buffer{}, f.NormQKV.Norm, rows)(t, l) }},
-			{cuda.GemmSmallBF16, [2]int{1, 2}, 128, func(t *testing.T, l launched) {
-				gemm(cuda.GemmParams{X: room(roomNormed), Out: address(f.NormQKV.Out), W: parts, XStride: hidden, OutStride: 128, Rows: rows, Cols: hidden, Outputs: 128})(t, l)
-				require.Equal(t, cuda.GemmSmallShared, l.shared)
+			{cuda.RMSNormBF16, [2]int{3, 1}, 256, func(t *testing.T, l launched) { norm(f.NormQKV.X, Buffer{}, f.NormQKV.Norm, rows)(t, l) }},
+			{cuda.Gemv32x8BF16, [2]int{16, 1}, 256, func(t *testing.T, l launched) {
+				p := &f.NormQKV
+				few(cuda.GemvParams{X: room(roomNormed), Out: address(p.Out), W: parts, XStride: hidden, OutStride: 128, Rows: rows, Cols: hidden, Outputs: 128})(t, l)
+				require.Equal(t, 65536+8*32*8*4, l.shared)
 			}},
 		}},
 		{"QKNormRopeWrite", []step{{cuda.QKNormRopeWriteBF16, [2]int{rows * 8 / 4, 1}, 128, func(t *testing.T, l launched) {
@@ -109,24 +117,37 @@ func TestGPULaunches(t *testing.T) {
 			{cuda.AttendPrefillBF16D64, [2]int{shared(cuda.AttendPrefillBF16D64), 1}, 128, nil},
 			{cuda.AttendMergeBF16, [2]int{blocks, 1}, 128, nil},
 		}},
-		{"ProjAdd", []step{{cuda.GemmSmallBF16, [2]int{1, 1}, 128, func(t *testing.T, l launched) {
+		{"ProjAdd", []step{{cuda.Gemv32x32K4BF16, [2]int{8, 1}, 256, func(t *testing.T, l launched) {
 			p := &f.ProjAdd
-			gemm(cuda.GemmParams{X: address(p.X), Out: address(p.Out), W: one(&p.W), XStride: 64, OutStride: 64, Rows: rows, Cols: 64, Outputs: 64, Store: cuda.AddBF16})(t, l)
+			few(cuda.GemvParams{X: address(p.X), Out: address(p.Out), W: one(&p.W), XStride: 64, OutStride: 64, Rows: rows, Cols: 64, Outputs: 64, Store: cuda.AddBF16})(t, l)
 		}}}},
-		{"NormGateUp", []step{{cuda.RMSNormBF16, [2]int{rows, 1}, 256, nil}, {cuda.GemmSmallBF16, [2]int{1, 3}, 128, nil}}},
+		{"NormGateUp", []step{{cuda.RMSNormBF16, [2]int{3, 1}, 256, nil}, {cuda.Gemv32x8BF16, [2]int{24, 1}, 256, nil}}},
 		{"SiluDownAdd", []step{
 			{cuda.SiluMulBF16, [2]int{rows, 1}, 256, func(t *testing.T, l launched) {
 				require.Equal(t, cuda.SiluMulParams{GateUp: address(f.SiluDownAdd.GateUp), Out: room(roomGated), Rows: rows, Inner: inner}, paramsOf[cuda.SiluMulParams](t, l))
 			}},
-			{cuda.GemmSmallBF16, [2]int{1, 1}, 128, func(t *testing.T, l launched) {
+			{cuda.Gemv32x32K4BF16, [2]int{8, 1}, 256, func(t *testing.T, l launched) {
 				p := &f.SiluDownAdd
-				gemm(cuda.GemmParams{X: room(roomGated), Out: address(p.Out), W: one(&p.W), XStride: inner, OutStride: 64, Rows: rows, Cols: inner, Outputs: 64, Store: cuda.AddBF16})(t, l)
+				few(cuda.GemvParams{X: room(roomGated), Out: address(p.Out), W: one(&p.W), XStride: inner, OutStride: 64, Rows: rows, Cols: inner, Outputs: 64, Store: cuda.AddBF16})(t, l)
+			}},
+		}},
+		{"MLP", []step{
+			{cuda.RMSNormBF16, [2]int{3, 1}, 256, nil},
+			{cuda.Gemv32x16BF16, [2]int{12, 1}, 256, func(t *testing.T, l launched) {
+				few(cuda.GemvParams{
+					X: room(roomNormed), Out: room(roomGated), W: one(&f.MLP.GateUp), XStride: 64, OutStride: inner,
+					Rows: rows, Cols: 64, Outputs: inner, Store: cuda.GateBF16, Eps: 1e-6,
+				})(t, l)
+			}},
+			{cuda.Gemv32x32K4BF16, [2]int{8, 1}, 256, func(t *testing.T, l launched) {
+				p := &f.MLP
+				few(cuda.GemvParams{X: room(roomGated), Out: address(p.Out), W: one(&p.Down), XStride: inner, OutStride: 64, Rows: rows, Cols: inner, Outputs: 64, Store: cuda.AddBF16})(t, l)
 			}},
 		}},
 		{"MoE", []step{
-			{cuda.RMSNormBF16, [2]int{rows, 1}, 256, nil},
-			{cuda.GemmSmallBF16, [2]int{1, 1}, 128, func(t *testing.T, l launched) {
-				gemm(cuda.GemmParams{X: room(roomNormed), Out: room(roomRouter), W: one(&f.MoE.Router), XStride: hidden, OutStride: 4, Rows: rows, Cols: hidden, Outputs: 4, Store: cuda.StoreF32})(t, l)
+			{cuda.RMSNormBF16, [2]int{3, 1}, 256, func(t *testing.T, l launched) { norm(f.MoE.X, Buffer{}, f.MoE.Norm, rows)(t, l) }},
+			{cuda.Gemv32x8BF16, [2]int{1, 1}, 256, func(t *testing.T, l launched) {
+				few(cuda.GemvParams{X: room(roomNormed), Out: room(roomRouter), W: one(&f.MoE.Router), XStride: hidden, OutStride: 4, Rows: rows, Cols: hidden, Outputs: 4, Store: cuda.StoreF32})(t, l)
 			}},
 			{cuda.MoERouteF32, [2]int{5, 1}, 128, func(t *testing.T, l launched) {
 				require.Equal(t, cuda.MoERouteParams{Logits: room(roomRouter), Chosen: room(roomChosen), Weights: room(roomWeights), Rows: rows, Experts: 4, TopK: 2},
@@ -149,9 +170,10 @@ func TestGPULaunches(t *testing.T) {
 			{cuda.MoECombineBF16, [2]int{rows, 1}, 256, nil},
 		}},
 		{"Head", []step{
-			{cuda.RMSNormBF16, [2]int{rows, 1}, 256, func(t *testing.T, l launched) { norm(f.Head.X, f.Head.Index, f.Head.Norm, rows)(t, l) }},
-			{cuda.GemmSmallBF16, [2]int{1, 5}, 128, func(t *testing.T, l launched) {
-				gemm(cuda.GemmParams{X: room(roomNormed), Out: address(f.Head.Logits), W: one(&f.Head.W), XStride: hidden, OutStride: vocab, Rows: rows, Cols: hidden, Outputs: vocab, Store: cuda.StoreF32})(t, l)
+			{cuda.RMSNormBF16, [2]int{3, 1}, 256, func(t *testing.T, l launched) { norm(f.Head.X, f.Head.Index, f.Head.Norm, rows)(t, l) }},
+			{cuda.Gemv32x8BF16, [2]int{38, 1}, 256, func(t *testing.T, l launched) {
+				p := &f.Head
+				few(cuda.GemvParams{X: room(roomNormed), Out: address(p.Logits), W: one(&p.W), XStride: hidden, OutStride: vocab, Rows: rows, Cols: hidden, Outputs: vocab, Store: cuda.StoreF32})(t, l)
 			}},
 		}},
 		{"Sample", []step{
@@ -168,7 +190,7 @@ func TestGPULaunches(t *testing.T) {
 	} {
 		t.Run(c.op, func(t *testing.T) {
 			s.lines()
-			require.NoError(t, d.Do(context.Background(), f.operations()[c.op]))
+			require.NoError(t, d.Do(context.Background(), f.gpuOperations()[c.op]))
 			got := s.launchesSince(t)
 			var names, want []string
 			for _, l := range got {
@@ -197,6 +219,33 @@ func TestGPULaunches(t *testing.T) {
 		require.Equal(t, []uint64{address(p.Filters), address(p.Biases), address(p.Counts), room(roomEdited), room(roomBinWeights), room(roomBinCounts)},
 			[]uint64{k.Filters, k.Biases, k.Counts, k.Edited, k.BinWeights, k.BinCounts})
 	})
+}
+
+// TestGPULaunchesManyRows: products of more rows are normalized and gated by kernels of their own.
+func TestGPULaunchesManyRows(t *testing.T) {
+	const rows, inner = 70, 96
+	s, d := openStub(t)
+	r := newRig(t, "go", 1)
+	f := r.gpuFixture(rows)
+	for op, want := range map[string][]string{
+		"NormQKV":     {"rmsnorm_bf16 [9 1]", "gemm_small_bf16 [2 2]"},
+		"ProjAdd":     {"gemm_small_bf16 [2 1]"},
+		"NormGateUp":  {"rmsnorm_bf16 [9 1]", "gemm_small_bf16 [2 3]"},
+		"SiluDownAdd": {"silu_mul_bf16 [70 1]", "gemm_small_bf16 [2 1]"},
+		"MLP":         {"rmsnorm_bf16 [9 1]", "gemm_small_bf16 [2 3]", "silu_mul_bf16 [70 1]", "gemm_small_bf16 [2 1]"},
+		"Head":        {"rmsnorm_bf16 [9 1]", "gemm_small_bf16 [2 5]"},
+	} {
+		s.lines()
+		require.NoError(t, d.Do(context.Background(), f.gpuOperations()[op]))
+		var got []string
+		for _, l := range s.launchesSince(t) {
+			got = append(got, fmt.Sprintf("%v %v", l.kernel, l.grid))
+			if l.kernel == cuda.GemmSmallBF16.String() {
+				require.Equal(t, cuda.GemmSmallShared, l.shared)
+			}
+		}
+		require.Equal(t, want, got, op)
+	}
 }
 
 // expertParts is the table of four experts on a stub, whose memory is the host's.
@@ -270,6 +319,12 @@ func TestGPUChecks(t *testing.T) {
 		{"Attend", func(f *fixture) { f.Attend.KV.Base = f.Attend.KV.Base.Slice(8, 2048) }, "KV strides are 2048, 64 and 1024 bytes, want multiples of 16"},
 		{"Attend", func(f *fixture) { f.Attend.Work.ItemCount = 2 }, "Work.Items has 4 elements, want [2, 4]"},
 		{"Attend", func(f *fixture) { f.Attend.Out = f.Attend.Out.Slice(2, 20*64*2) }, "Out is not aligned to 4 bytes"},
+		{"MLP", func(f *fixture) { f.MLP.Rows = 41 }, "X has 2560 elements, want [41, 64]"},
+		{"MLP", func(f *fixture) { f.MLP.Norm.size = 2 }, "GateUp.Cols 64, Norm has 1"},
+		{"MLP", func(f *fixture) { f.MLP.Out.size = 4 }, "Out has 2 elements, want [20, 64]"},
+		{"MLP", func(f *fixture) { f.MLP.Down = f.ProjAdd.W }, "GateUp is [192, 64], Down [64, 64]"},
+		{"MLP", func(f *fixture) { f.MLP.Down = r.weight(96, false, 7, 50, 1, 1, 5) }, "Down has 5 parts, want 4 at most"},
+		{"MLP", func(f *fixture) { f.MLP.GateUp.Format = 7 }, "GateUp.Format is 7"},
 		{"MoE", func(f *fixture) { f.MoE.TopK = 5 }, "TopK is 5 of 4 experts"},
 		{"Sample", func(f *fixture) { f.Sample.TopN = 65 }, "TopN is 65, want 0 to 64"},
 		{"Head", func(f *fixture) { f.Head.Logits.size = 40 }, "Logits has 10 elements, want [20, 300]"},
@@ -277,10 +332,10 @@ func TestGPUChecks(t *testing.T) {
 		f := r.gpuFixture(20)
 		c.change(f)
 		s.lines()
-		require.ErrorContains(t, d.Do(context.Background(), f.operations()[c.op]), "kernels: "+c.op+": "+c.want)
+		require.ErrorContains(t, d.Do(context.Background(), f.gpuOperations()[c.op]), "kernels: "+c.op+": "+c.want)
 		require.Empty(t, s.launchesSince(t), "%s: nothing has run", c.op)
 	}
-	for name, run := range r.gpuFixture(0).operations() {
+	for name, run := range r.gpuFixture(0).gpuOperations() {
 		if name == "Head" {
 			continue // wants a row to point at
 		}
@@ -299,7 +354,7 @@ func TestGPUNoAllocations(t *testing.T) {
 		f := r.gpuFixture(rows)
 		filtered := f.Sample
 		filtered.Filters, filtered.Biases, filtered.Counts = r.alloc(rows*sizeOf[SampleFilter]()), r.alloc(8), r.alloc(8)
-		operations := f.operations()
+		operations := f.gpuOperations()
 		operations["Sample with filters"] = func(o Ops) error { return o.Sample(&filtered) }
 		from, to, host := r.floats(100), r.floats(100), make([]byte, 400)
 		operations["Write"] = func(o Ops) error { return o.Write(to, host) }

@@ -25,5 +25,10 @@ func (k Kernel) SharedBytes() int {
 	case AttendPrefillBF16D256, AttendPrefillFP8D256:
 		return AttendShared256
 	}
+	if g := gemvOf(k); g != nil && g.normed {
+		return g.sharedBytes() + GemvNormBytes
+	} else if g != nil {
+		return g.sharedBytes()
+	}
 	return 0
 }

@@ -47,6 +47,22 @@ static_assert(offsetof(GemmParams, cols) == 116);
 static_assert(offsetof(GemmParams, outputs) == 120);
 static_assert(offsetof(GemmParams, store) == 124);
 
+static_assert(sizeof(GemvParams) == 152);
+static_assert(alignof(GemvParams) == 8);
+static_assert(offsetof(GemvParams, x) == 0);
+static_assert(offsetof(GemvParams, index) == 8);
+static_assert(offsetof(GemvParams, norm) == 16);
+static_assert(offsetof(GemvParams, out) == 24);
+static_assert(offsetof(GemvParams, w) == 32);
+static_assert(offsetof(GemvParams, x_stride) == 112);
+static_assert(offsetof(GemvParams, out_stride) == 120);
+static_assert(offsetof(GemvParams, rows) == 128);
+static_assert(offsetof(GemvParams, cols) == 132);
+static_assert(offsetof(GemvParams, outputs) == 136);
+static_assert(offsetof(GemvParams, store) == 140);
+static_assert(offsetof(GemvParams, eps) == 144);
+static_assert(offsetof(GemvParams, unused) == 148);
+
 static_assert(sizeof(SiluMulParams) == 24);
 static_assert(alignof(SiluMulParams) == 8);
 static_assert(offsetof(SiluMulParams, gate_up) == 0);

@@ -14,6 +14,7 @@ constexpr int32_t kMaxHeadDim = 256;  // a multiple of 8
 constexpr int32_t kMaxExperts = 1024;
 constexpr int32_t kMaxTopK = 32;
 constexpr int32_t kRowThreads = 256;    // a block of embed, rmsnorm, silu_mul and moe_combine
+constexpr int32_t kNormRows = 8;        // rows that a block of rmsnorm takes
 constexpr int32_t kVector = 8;          // elements that a thread takes at a time: 16 bytes
 constexpr int32_t kHeadWarps = 4;       // heads that a block of qk_norm_rope_write takes
 constexpr int32_t kRouteWarps = 4;      // rows that a block of moe_route takes
@@ -31,16 +32,22 @@ constexpr int32_t kGemmSmallOutputs = 64;
 constexpr int32_t kGemmSmallThreads = 128;
 constexpr int32_t kGemmSmallShared = 65536;
 
-// How gemv divides the work: at most so many rows of x; threads of a block. Its outputs are in the
-// kernel's name.
-constexpr int32_t kGemvRows = 16;
+// How gemv divides the work: at most so many rows of x; threads of a block; pieces of 16 bytes that
+// a thread has under way from memory. Rows and outputs of a block are in the kernel's name, and
+// over how many blocks the columns are divided.
+constexpr int32_t kGemvRows = 32;
 constexpr int32_t kGemvThreads = 256;
+constexpr int32_t kGemvSlots = 16;
+constexpr int32_t kGemvRanks = 4;
+constexpr int32_t kGemvNormBytes = 67584;  // of normalized x, at most
 
 // What a product does with its sums, to which a bias is added first: round to bfloat16 and store;
-// store as float32; add to the bfloat16 that is there and round once.
+// store as float32; add to the bfloat16 that is there and round once; round, and store silu of the
+// first half times the second half as bfloat16 (only gemv).
 constexpr int32_t kStoreBF16 = 0;
 constexpr int32_t kStoreF32 = 1;
 constexpr int32_t kAddBF16 = 2;
+constexpr int32_t kGateBF16 = 3;
 
 // Element types of the key-value cache. With float8 (e4m3) a head's run of head_dim bytes is
 // followed by its float32 scale: heads are head_dim + 4 bytes apart.
@@ -88,7 +95,6 @@ struct RMSNormParams {
 // GemmParams: out[r, n] = w[n] · x[r] + bias[n]; what is done with it is store's.
 //
 // Kernels of gemm.cu: gemm_large_bf16, gemm_small_bf16.
-// Kernels of gemv.cu: gemv8_bf16, gemv16_bf16, gemv32_bf16.
 struct GemmParams {
   const bf16* x;  // [rows, x_stride]
   void* out;      // [rows, out_stride] bfloat16 or float32
@@ -99,6 +105,30 @@ struct GemmParams {
   int32_t cols;
   int32_t outputs;
   int32_t store;
+};
+
+// GemvParams: out[r, n] = w[n] · y[r] + bias[n] with y[r] = RMSNorm(x[index[r]], norm), or x[r] where
+// norm is null; what is done with it is store's. For kGateBF16 w has twice as many rows as there are
+// outputs.
+//
+// Kernels of gemv.cu: gemv_8x8_bf16, gemv_8x16_bf16, gemv_8x32_bf16, gemv_8x32_k4_bf16.
+// Kernels of gemv.cu: gemv_16x8_bf16, gemv_16x16_bf16, gemv_16x32_bf16, gemv_16x32_k4_bf16.
+// Kernels of gemv.cu: gemv_32x8_bf16, gemv_32x16_bf16, gemv_32x32_bf16, gemv_32x32_k4_bf16.
+// Kernels of gemv.cu: gemv_8x16_normed_bf16, gemv_8x32_normed_bf16, gemv_16x16_normed_bf16, gemv_16x32_normed_bf16.
+struct GemvParams {
+  const bf16* x;         // [any, x_stride]
+  const int32_t* index;  // [rows] into x, or null for row r itself
+  const bf16* norm;      // [cols], or null
+  void* out;             // [rows, out_stride] bfloat16 or float32
+  WeightParts w;         // [outputs, cols], or [2 * outputs, cols]
+  int64_t x_stride;
+  int64_t out_stride;
+  int32_t rows;
+  int32_t cols;
+  int32_t outputs;
+  int32_t store;
+  float eps;
+  int32_t unused;
 };
 
 // SiluMulParams: out[r] = silu(gate_up[r, :inner]) ⊙ gate_up[r, inner:].

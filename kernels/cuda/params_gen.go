@@ -9,6 +9,7 @@ const (
 	MaxExperts   = 1024
 	MaxTopK      = 32
 	RowThreads   = 256  // a block of embed, rmsnorm, silu_mul and moe_combine
+	NormRows     = 8    // rows that a block of rmsnorm takes
 	Vector       = 8    // elements that a thread takes at a time: 16 bytes
 	HeadWarps    = 4    // heads that a block of qk_norm_rope_write takes
 	RouteWarps   = 4    // rows that a block of moe_route takes
@@ -29,19 +30,25 @@ const (
 	GemmSmallShared  = 65536
 )
 
-// How gemv divides the work: at most so many rows of x; threads of a block. Its outputs are in the
-// kernel's name.
+// How gemv divides the work: at most so many rows of x; threads of a block; pieces of 16 bytes that
+// a thread has under way from memory. Rows and outputs of a block are in the kernel's name, and
+// over how many blocks the columns are divided.
 const (
-	GemvRows    = 16
-	GemvThreads = 256
+	GemvRows      = 32
+	GemvThreads   = 256
+	GemvSlots     = 16
+	GemvRanks     = 4
+	GemvNormBytes = 67584 // of normalized x, at most
 )
 
 // What a product does with its sums, to which a bias is added first: round to bfloat16 and store;
-// store as float32; add to the bfloat16 that is there and round once.
+// store as float32; add to the bfloat16 that is there and round once; round, and store silu of the
+// first half times the second half as bfloat16 (only gemv).
 const (
 	StoreBF16 = 0
 	StoreF32  = 1
 	AddBF16   = 2
+	GateBF16  = 3
 )
 
 // Element types of the key-value cache. With float8 (e4m3) a head's run of head_dim bytes is
@@ -121,6 +128,25 @@ type GemmParams struct {
 	Cols      int32
 	Outputs   int32
 	Store     int32
+}
+
+// GemvParams: out[r, n] = w[n] · y[r] + bias[n] with y[r] = RMSNorm(x[index[r]], norm), or x[r] where
+// norm is null; what is done with it is store's. For kGateBF16 w has twice as many rows as there are
+// outputs.
+type GemvParams struct {
+	X         uint64      // [any, x_stride]
+	Index     uint64      // [rows] into x, or null for row r itself
+	Norm      uint64      // [cols], or null
+	Out       uint64      // [rows, out_stride] bfloat16 or float32
+	W         WeightParts // [outputs, cols], or [2 * outputs, cols]
+	XStride   int64
+	OutStride int64
+	Rows      int32
+	Cols      int32
+	Outputs   int32
+	Store     int32
+	Eps       float32
+	_         int32
 }
 
 // SiluMulParams: out[r] = silu(gate_up[r, :inner]) ⊙ gate_up[r, inner:].
@@ -401,9 +427,22 @@ const (
 	RMSNormBF16                          // takes RMSNormParams
 	GemmLargeBF16                        // takes GemmParams
 	GemmSmallBF16                        // takes GemmParams
-	Gemv8BF16                            // takes GemmParams
-	Gemv16BF16                           // takes GemmParams
-	Gemv32BF16                           // takes GemmParams
+	Gemv8x8BF16                          // takes GemvParams
+	Gemv8x16BF16                         // takes GemvParams
+	Gemv8x32BF16                         // takes GemvParams
+	Gemv8x32K4BF16                       // takes GemvParams
+	Gemv16x8BF16                         // takes GemvParams
+	Gemv16x16BF16                        // takes GemvParams
+	Gemv16x32BF16                        // takes GemvParams
+	Gemv16x32K4BF16                      // takes GemvParams
+	Gemv32x8BF16                         // takes GemvParams
+	Gemv32x16BF16                        // takes GemvParams
+	Gemv32x32BF16                        // takes GemvParams
+	Gemv32x32K4BF16                      // takes GemvParams
+	Gemv8x16NormedBF16                   // takes GemvParams
+	Gemv8x32NormedBF16                   // takes GemvParams
+	Gemv16x16NormedBF16                  // takes GemvParams
+	Gemv16x32NormedBF16                  // takes GemvParams
 	SiluMulBF16                          // takes SiluMulParams
 	ProbeRead                            // takes ProbeParams
 	ProbeMmaBF16                         // takes ProbeParams
@@ -459,9 +498,22 @@ var kernelTable = [Kernels]struct {
 	{"rmsnorm_bf16", "norm", 48},
 	{"gemm_large_bf16", "gemm", 128},
 	{"gemm_small_bf16", "gemm", 128},
-	{"gemv8_bf16", "gemv", 128},
-	{"gemv16_bf16", "gemv", 128},
-	{"gemv32_bf16", "gemv", 128},
+	{"gemv_8x8_bf16", "gemv", 152},
+	{"gemv_8x16_bf16", "gemv", 152},
+	{"gemv_8x32_bf16", "gemv", 152},
+	{"gemv_8x32_k4_bf16", "gemv", 152},
+	{"gemv_16x8_bf16", "gemv", 152},
+	{"gemv_16x16_bf16", "gemv", 152},
+	{"gemv_16x32_bf16", "gemv", 152},
+	{"gemv_16x32_k4_bf16", "gemv", 152},
+	{"gemv_32x8_bf16", "gemv", 152},
+	{"gemv_32x16_bf16", "gemv", 152},
+	{"gemv_32x32_bf16", "gemv", 152},
+	{"gemv_32x32_k4_bf16", "gemv", 152},
+	{"gemv_8x16_normed_bf16", "gemv", 152},
+	{"gemv_8x32_normed_bf16", "gemv", 152},
+	{"gemv_16x16_normed_bf16", "gemv", 152},
+	{"gemv_16x32_normed_bf16", "gemv", 152},
 	{"silu_mul_bf16", "silu", 24},
 	{"probe_read", "probe", 32},
 	{"probe_mma_bf16", "probe", 32},

@@ -53,15 +53,29 @@ __device__ static void normalize(Head& x, const bf16* weight, float eps, int wor
   }
 }
 
-// rotate turns the pairs by the angles of a row of the table: cosines, then sines.
-__device__ static void rotate(Head& x, const float* rope, int words, int lane) {
+// Turn is a lane's cosines and sines, where Head has its pairs.
+struct Turn {
+  float2 cosines[kRopeWords];
+  float2 sines[kRopeWords];
+};
+
+// turn_of reads a row of the table: cosines, then sines.
+__device__ static void turn_of(Turn& turn, const float* rope, int words, int lane) {
 #pragma unroll
   for (int w = 0; w < kRopeWords; w++) {
     const int j = lane + w * kWarp;
     if (j >= words) break;
-    const float2 cosines = reinterpret_cast<const float2*>(rope)[j];
-    const float2 sines = reinterpret_cast<const float2*>(rope)[words + j];
-    const float cosine[2] = {cosines.x, cosines.y}, sine[2] = {sines.x, sines.y};
+    turn.cosines[w] = reinterpret_cast<const float2*>(rope)[j];
+    turn.sines[w] = reinterpret_cast<const float2*>(rope)[words + j];
+  }
+}
+
+// rotate turns the pairs.
+__device__ static void rotate(Head& x, const Turn& turn) {
+#pragma unroll
+  for (int w = 0; w < kRopeWords; w++) {
+    const float cosine[2] = {turn.cosines[w].x, turn.cosines[w].y};
+    const float sine[2] = {turn.sines[w].x, turn.sines[w].y};
 #pragma unroll
     for (int i = 0; i < 2; i++) {
       const float a = x.lower[w][i], b = x.upper[w][i];
@@ -122,6 +136,7 @@ __device__ static void store_fp8(uint8_t* to, const Head& x, int words, int lane
 
 extern "C" __global__ void __launch_bounds__(kHeadWarps* kWarp)
     qk_norm_rope_write_bf16(const __grid_constant__ QKNormRopeWriteParams p) {
+  let_next_start();
   wait_for_previous();
   const int lane = threadIdx.x % kWarp;
   const int heads = p.heads + 2 * p.kv_heads;
@@ -131,6 +146,8 @@ extern "C" __global__ void __launch_bounds__(kHeadWarps* kWarp)
   const bool is_query = head < p.heads, is_value = head >= p.heads + p.kv_heads;
   const int words = p.head_dim / 4;  // of 4 bytes, in half a head
 
+  // What depends on nothing first: these are under way together.
+  const int position = is_value ? 0 : p.positions[row], slot = is_query ? 0 : p.slots[row];
   uint32_t* from = reinterpret_cast<uint32_t*>(p.qkv + unit * p.head_dim);
   Head x = {};
 #pragma unroll
@@ -144,16 +161,17 @@ extern "C" __global__ void __launch_bounds__(kHeadWarps* kWarp)
     x.upper[w][1] = upper_bf16(upper);
   }
   if (!is_value) {
+    Turn turn = {};
+    turn_of(turn, p.rope + static_cast<int64_t>(position) * p.head_dim, words, lane);
     const bf16* norm = is_query ? p.q_norm : p.k_norm;
     if (norm != nullptr) normalize(x, norm, p.eps, words, lane);
-    rotate(x, p.rope + static_cast<int64_t>(p.positions[row]) * p.head_dim, words, lane);
+    rotate(x, turn);
   }
   if (is_query) {
     store_bf16(from, x, words, lane);
     return;
   }
 
-  const int slot = p.slots[row];
   const int kv_head = head - p.heads - (is_value ? p.kv_heads : 0);
   uint8_t* to = p.kv.base + slot / p.kv.block_tokens * p.kv.block_stride +
                 slot % p.kv.block_tokens * p.kv.token_stride + (is_value ? p.kv.v_offset : 0);
