@@ -34,6 +34,8 @@ type gpu struct {
 
 	rooms     [roomKinds]gpuScratch
 	maps      tensorMaps
+	lt        *cuda.Lt // nil for doing without
+	ltRoom    cuda.Ptr // its workspace
 	experts   expertTables
 	attention attention
 
@@ -91,6 +93,9 @@ func openGPU(o Options, g gpuOptions) (b backend, info Info, err error) {
 	info.Kind, info.Name, info.Capability = "cuda", device.Name, device.Capability()
 	d.set = gpuSetName(target)
 	info.KernelSet, info.Products, info.Images = d.set, "bf16", cuda.ImagesHash()
+	if d.lt != nil {
+		info.CuBLASLt = d.lt.Version()
+	}
 	return d, info, nil
 }
 
@@ -163,6 +168,9 @@ func (g *gpu) open(target string, o gpuOptions) error {
 		return err
 	}
 	g.uploads.context = g.context
+	if err := g.openLt(); err != nil {
+		return err
+	}
 	if err := g.writes.open(g.context); err != nil {
 		return err
 	}
@@ -277,6 +285,10 @@ func (g *gpu) close() {
 		if g.stream != nil {
 			_ = g.stream.Sync()
 			_ = g.stream.Close()
+		}
+		if g.lt != nil {
+			g.lt.Close()
+			_ = g.context.Free(g.ltRoom)
 		}
 		for _, m := range g.modules {
 			_ = m.Close()
