@@ -128,6 +128,7 @@ type launched struct {
 	grid   [2]int
 	block  int
 	shared int
+	rest   string // what else the launch asks for
 	params []byte
 }
 
@@ -142,6 +143,11 @@ func (s *stub) launchesSince(t testing.TB) []launched {
 		var l launched
 		var z, y1, z1 int
 		var params string
+		before, packed, found := strings.Cut(line, " params=")
+		require.True(t, found, line)
+		at := strings.Index(before, " shared=") + 1
+		sizes, rest, _ := strings.Cut(before[at:], " ")
+		line, l.rest = before[:at]+sizes+" params="+packed, rest
 		_, err := fmt.Sscanf(line, "launch %s grid=%d,%d,%d block=%d,%d,%d shared=%d params=%s",
 			&l.kernel, &l.grid[0], &l.grid[1], &z, &l.block, &y1, &z1, &l.shared, &params)
 		require.NoError(t, err, line)
