@@ -21,6 +21,7 @@ type gpu struct {
 	set     string // the kernel set
 	// clusters of blocks are launched: only the machine code has them.
 	clusters bool
+	wide     bool // it has the kernels of gemm_sm90.cu
 
 	// Memory is shared with whoever allocates, frees or uploads.
 	memory  gpuMemory
@@ -35,6 +36,9 @@ type gpu struct {
 	lost      error  // the ErrDevice that ended the device
 
 	rooms     [roomKinds]gpuScratch
+	maps      tensorMaps
+	lt        *cuda.Lt // nil for doing without
+	ltRoom    cuda.Ptr // its workspace
 	experts   expertTables
 	attention attention
 	graphs    graphs
@@ -102,6 +106,9 @@ func openGPU(o Options, g gpuOptions) (b backend, info Info, err error) {
 	info.Kind, info.Name, info.Capability = "cuda", device.Name, device.Capability()
 	d.set = gpuSetName(target)
 	info.KernelSet, info.Products, info.Images = d.set, "bf16", cuda.ImagesHash()
+	if d.lt != nil {
+		info.CuBLASLt = d.lt.Version()
+	}
 	return d, info, nil
 }
 
@@ -164,8 +171,8 @@ func imageTarget(set string, device cuda.DeviceInfo) (string, error) {
 
 // open makes what the device needs, on a thread that uses its context.
 func (g *gpu) open(target string, o gpuOptions) error {
-	g.sms = g.context.Info().SMs
-	g.clusters = target == cuda.SM90a
+	g.sms, g.wide = g.context.Info().SMs, target == cuda.SM90a
+	g.clusters = g.wide
 	g.memory.exact = o.exact
 	var err error
 	if g.stream, err = g.context.OpenStream(cuda.StreamOptions{Name: "steps"}); err != nil {
@@ -175,6 +182,9 @@ func (g *gpu) open(target string, o gpuOptions) error {
 		return err
 	}
 	g.uploads.context = g.context
+	if err := g.openLt(); err != nil {
+		return err
+	}
 	if err := g.writes.open(g.context); err != nil {
 		return err
 	}
@@ -297,6 +307,10 @@ func (g *gpu) close() {
 			}
 			_ = g.stream.Close()
 		}
+		if g.lt != nil {
+			g.lt.Close()
+			_ = g.context.Free(g.ltRoom)
+		}
 		for _, m := range g.modules {
 			_ = m.Close()
 		}
@@ -321,6 +335,9 @@ func launch[P any](g *gpu, geometry cuda.Geometry, params *P) error {
 		Block:       cuda.Dim{X: uint32(geometry.Threads)},
 		SharedBytes: geometry.SharedBytes,
 		Early:       g.early,
+	}
+	if blocks := geometry.Kernel.Cluster(); blocks > 1 {
+		shape.Cluster = cuda.Dim{X: uint32(blocks)}
 	}
 	if err := cuda.Launch(g.stream, f.Function, shape, params); err != nil {
 		return g.fail(err)

@@ -82,6 +82,12 @@ func (g *gpu) matmul(w *Weight, x, out uint64, rows int, store int32) error {
 			return err
 		}
 	}
+	if rows >= cuda.WideLeastRows {
+		wide := cuda.WideProduct{X: x, Out: out, W: partsOf(w), Rows: rows, Cols: w.Cols, Outputs: w.Rows, Store: store}
+		if done, err := g.wideProduct(&wide); done || err != nil {
+			return err
+		}
+	}
 	k := cuda.GemmParams{
 		X: x, Out: out, W: partsOf(w), XStride: int64(w.Cols), OutStride: int64(w.Rows),
 		Rows: int32(rows), Cols: int32(w.Cols), Outputs: int32(w.Rows), Store: store,
@@ -188,11 +194,20 @@ func (g *gpu) normGated(p *MLPParams) (gated uint64, err error) {
 			return gated, err
 		}
 	}
-	gateUp, err := g.room(roomGateUp, 2*p.Rows*p.GateUp.Rows)
+	normed, err := g.norm(p.X, Buffer{}, p.Norm, p.Eps, p.Rows, p.GateUp.Cols)
 	if err != nil {
 		return 0, err
 	}
-	normed, err := g.norm(p.X, Buffer{}, p.Norm, p.Eps, p.Rows, p.GateUp.Cols)
+	if p.Rows >= cuda.WideLeastRows {
+		if gated, err = g.room(roomGated, 2*p.Rows*p.Down.Cols); err != nil {
+			return 0, err
+		}
+		wide := cuda.WideProduct{X: normed, Out: gated, W: partsOf(&p.GateUp), Rows: p.Rows, Cols: p.GateUp.Cols, Outputs: p.GateUp.Rows, Gated: true}
+		if done, err := g.wideProduct(&wide); done || err != nil {
+			return gated, err
+		}
+	}
+	gateUp, err := g.room(roomGateUp, 2*p.Rows*p.GateUp.Rows)
 	if err != nil {
 		return 0, err
 	}

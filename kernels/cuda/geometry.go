@@ -30,7 +30,8 @@ func (p *SiluMulParams) Geometry() Geometry {
 }
 
 // Geometry of a launch on a device with so many multiprocessors: which kernel the shape wants, and how it is launched. All give
-// the same bits as each other, whatever the number of rows.
+// the same bits as each other, whatever the number of rows. [WideProduct] is what compute capability 9.0 does with many rows, and
+// there the order depends on whether the shape has blocks divide the columns.
 func (p *GemmParams) Geometry(multiprocessors int) Geometry {
 	rows, outputs := int(p.Rows), int(p.Outputs)
 	large := [2]int{ceil(rows, GemmLargeRows), ceil(outputs, GemmLargeOutputs)}
