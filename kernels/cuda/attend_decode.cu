@@ -7,8 +7,8 @@
 // For heads of 64 (bfloat16) and 128 elements and blocks of a multiple of 16 tokens; attend.cu's
 // kernels take the others. Bound by the memory that holds the cache: what counts is how many bytes
 // are under way, at every time. So each warp has a ring of groups in shared memory, which it fills
-// itself, and what it fetches runs ahead of what it computes over the ends of segments and of parts:
-// nothing drains. The tensor cores are mostly idle.
+// itself, and what it fetches runs ahead of what it computes over the ends of segments and of
+// parts: nothing drains. The tensor cores are mostly idle.
 //
 // Both products have the cache on the left, where an instruction takes 16 rows, and the queries on
 // the right, where it takes 8: scores [token, query] = K · qᵀ, results [dimension, query] = Vᵀ · Pᵀ.
@@ -106,8 +106,8 @@ __device__ static void decode_groups(const AttendParams& p) {
   const uint32_t ring = shared_address(shared) + warp * kStages * kStage;
   const int units = p.counts->decode_tiles * p.kv_heads;
 
-  // What is fetched: group at.group of a run of slots [from, to) of a segment's blocks. Groups begin
-  // at multiples of 16 slots, so that each lies in one block.
+  // What is fetched: group at.group of a run of slots [from, to) of a segment's blocks. Groups
+  // begin at multiples of 16 slots, so that each lies in one block.
   struct {
     int unit, first, queries;
     int tile_segment, tile_skip, tile_tokens;
@@ -233,7 +233,8 @@ __device__ static void decode_groups(const AttendParams& p) {
       // load_queries sets q, turned back by delta positions.
       const auto load_queries = [&](int delta) {
         constexpr int kRun = kFP8 ? 16 : 8;  // elements of 16 bytes of the cache
-        const int row = tile.row + (first + g) / group, head = kv_head * group + (first + g) % group;
+        const int row = tile.row + (first + g) / group;
+        const int head = kv_head * group + (first + g) % group;
         uint4 eight[kDim / 32];  // runs of eight elements
 #pragma unroll
         for (int i = 0; i < kDim / 32; i++) {
