@@ -8,7 +8,7 @@ BENCHOUT  ?= bench/results
 # nvcc of CUDA 13.0, for who changes kernels/cuda.
 NVCC      ?= nvcc
 
-.PHONY: help test test-gpu test-gpu-build gorgonia rivals race fuzz lint bench bench-compare generate kernels check-generated nightly oracle examples nocgo clean
+.PHONY: help test test-gpu test-gpu-build bench-gpu bench-gpu-build gorgonia rivals race fuzz lint bench bench-compare generate kernels check-generated nightly oracle examples nocgo clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -33,6 +33,14 @@ test-gpu-build: ## test binaries and the program for a machine with a GPU and wi
 	done
 	$(GO) build -buildvcs=true -trimpath -ldflags '-s -w' -o gpu/ ./cmd/quire ./bench/...
 
+# The weights of the built-in model are left out: the programs are to be small enough to be sent.
+bench-gpu-build: ## the benchmarks for a machine with a GPU and without Go, in gpu/: the programs gpu and quire
+	@mkdir -p gpu
+	$(GO) build -buildvcs=true -trimpath -tags notiny -ldflags '-s -w' -o gpu/ ./bench/gpu ./cmd/quire
+
+bench-gpu: bench-gpu-build ## every row of the table of speeds on this machine's GPU; results in BENCHOUT
+	bench/gpu.sh $(BENCHOUT)
+
 gorgonia: ## gpu/gorgonia.test, of the nested module that shares a GPU with gorgonia.org/cu; CUDA12 is the folder of CUDA 12's cuda.h
 	@mkdir -p gpu && interop/gorgonia/stub.sh $(CUDA12) gpu/stub
 	cd interop/gorgonia && export CGO_CFLAGS="-O2 -I$(CUDA12)" CGO_LDFLAGS="-L$(CURDIR)/gpu/stub" && $(GO) vet . && \
@@ -42,7 +50,7 @@ test-gpu: test-gpu-build ## the tests of this machine's GPU; logs in gpu/logs
 	kernels/cuda/test-gpu.sh gpu/logs
 
 race: ## what has goroutines, under the race detector (the rest is one goroutine at a time and slow there)
-	$(GO) test -race -tags $(TAGS) -short ./kernels/cuda/... ./kvcache/disk ./engine ./model/tokenizer ./model/synthetic ./internal/hub/...
+	$(GO) test -race -tags $(TAGS) -short ./kernels/cuda/... ./kvcache/disk ./kvcache/host ./engine ./model/tokenizer ./model/synthetic ./internal/hub/...
 	$(GO) test -race -tags $(TAGS) -short -run 'Pool|Do|Close|Open|Memory|GPU|Probe|Keep|Stretches|Shared' ./kernels
 	$(GO) test -race -tags $(TAGS) -short -run 'Load|Rope|Finite|Checkpoint|Resolve' ./model
 

@@ -106,12 +106,12 @@ func (c *carrier) work() {
 			return
 		}
 		if job.move.Kind == kvcache.MoveStore {
-			job.err = c.store.Save(job.move.Key, job.data)
+			job.err = c.store.Save(job.move.Key, job.move.Tokens, job.data)
 		} else {
 			if job.data = <-c.loads; job.data == nil {
 				job.data = make([]byte, c.blockBytes)
 			}
-			job.err = c.store.Load(job.move.Key, job.data)
+			job.err = c.store.Load(job.move.Key, job.move.Tokens, job.data)
 		}
 		c.mu.Lock()
 		c.done = append(c.done, job)

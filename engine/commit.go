@@ -6,23 +6,36 @@ import (
 	"time"
 )
 
-// doStep plans a step, runs it and commits it. An error ends the engine.
+// doStep plans a step, submits it and commits the one before it; or the same step, where the runner does not overlap. Where
+// that one has to be known before anything can be planned, it commits it and plans nothing. An error ends the engine.
 func (s *scheduler) doStep(now time.Time) error {
+	s.begin(now)
+	if len(s.flying) > 0 && s.flying[0].history || !s.grow(now) {
+		return s.finish()
+	}
 	if err := s.plan(now); err != nil {
 		return err
 	}
-	if int64(s.pool.Used()) > s.peakBlocks.Load() {
-		s.peakBlocks.Store(int64(s.pool.CountUsed())) // what is published comes from looking at every block
-	}
-	if s.step.rows == 0 {
+	running := 0 // steps that may go on
+	switch {
+	case s.step.rows > 0:
+		if err := s.submit(); err != nil {
+			return err
+		}
+		if s.runner.overlaps() {
+			running = 1
+		}
+	case len(s.flying) == 0:
 		return s.stuck()
 	}
-	s.count.steps++
-	s.step.questions.makeRoom()
-	if err := s.runner.run(&s.step.questions); err != nil {
-		return fmt.Errorf("engine: running step %d of %d rows: %w", s.count.steps, s.step.rows, err)
+	if int64(s.pool.Used()) > s.peakBlocks.Load() { // what is published comes from looking at every block, while the device works
+		s.peakBlocks.Store(int64(s.pool.CountUsed()))
 	}
-	s.commit(time.Now())
+	for len(s.flying) > running {
+		if err := s.finish(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -34,34 +47,108 @@ func (s *scheduler) stuck() error {
 	return fmt.Errorf("engine: strategy %q gives nothing to compute for any of %d sequences", s.name, len(s.running))
 }
 
-// commit takes a finished step in: the cache learns what was written, and the sequences get their tokens.
-func (s *scheduler) commit(now time.Time) {
-	for _, p := range s.step.spans {
+// submit starts the step that was planned. From then on its keys and values are written before those of all later steps, so
+// the cache learns of them, and its sequences wait for their tokens.
+func (s *scheduler) submit() error {
+	st := s.step
+	s.count.steps++
+	st.number = s.count.steps
+	st.questions.makeRoom()
+	start := time.Now()
+	if err := s.runner.submit(&st.questions); err != nil {
+		return s.deviceError(st, err)
+	}
+	s.count.submitTime += time.Since(start)
+	s.flying = append(s.flying, st)
+	for _, p := range st.spans {
 		s.manager.Wrote(p.span)
 		p.seq.computed += p.span.Len
 		p.seq.todo = max(p.seq.todo-p.span.Len, 0) // a span that another has left behind may come on top
 	}
-	for i, a := range s.step.asked {
+	for i, a := range st.asked {
+		if a.index >= a.seq.prompt {
+			a.seq.expect(i)
+		}
+	}
+	return nil
+}
+
+// deviceError ends everything.
+func (s *scheduler) deviceError(st *step, err error) error {
+	s.failed = fmt.Errorf("engine: running step %d of %d rows: %w", st.number, st.rows, err)
+	return s.failed
+}
+
+// finish waits for the oldest step that runs and commits it.
+func (s *scheduler) finish() error {
+	st := s.flying[0]
+	s.flying = s.flying[:copy(s.flying, s.flying[1:])]
+	waits := time.Now()
+	if err := s.runner.collect(); err != nil {
+		return s.deviceError(st, err)
+	}
+	now := time.Now()
+	s.count.waitTime += now.Sub(waits)
+	s.commit(st, now)
+	s.step.changes++ // what is planned next may be different
+	start := st.planned
+	if start.Before(s.done) {
+		start = s.done
+	}
+	s.done = time.Now()
+	if s.observe != nil {
+		s.observe(s.info(st, start))
+	}
+	return nil
+}
+
+// info describes a step that has just been committed.
+func (s *scheduler) info(st *step, start time.Time) StepInfo {
+	return StepInfo{
+		Rows:          st.rows,
+		DecodeRows:    st.decodeRows,
+		PrefillTokens: st.prefillRows,
+		Running:       len(s.running),
+		Waiting:       len(s.waiting),
+		Start:         start,
+		Duration:      s.done.Sub(start),
+	}
+}
+
+// drain waits for all steps that run. They are committed up to the first that fails.
+func (s *scheduler) drain() error {
+	for len(s.flying) > 0 && s.failed == nil {
+		s.finish()
+	}
+	for range s.flying { // the device is done with their memory
+		s.runner.collect()
+	}
+	s.flying = s.flying[:0]
+	return s.failed
+}
+
+// commit takes the answers of a step in: the sequences get their tokens.
+func (s *scheduler) commit(st *step, now time.Time) {
+	for i, a := range st.asked {
 		switch {
 		case a.seq.ended:
-		case s.step.questions.out[i].Finite == 0:
-			s.end(a.seq, event{token: -1, at: now}, ending{err: s.nonFinite(a)})
+		case st.questions.out[i].Finite == 0:
+			s.end(a.seq, event{token: -1, at: now}, ending{err: nonFinite(st, a)})
 		case a.index < a.seq.prompt:
-			s.learnPrompt(a, i)
+			learnPrompt(&st.questions, a, i)
 		default:
-			s.deliver(a.seq, i, now)
+			s.deliver(&st.questions, a, i, now)
 		}
 	}
 }
 
 // nonFinite names the step and the place of a logit that is no number.
-func (s *scheduler) nonFinite(a asked) error {
-	return fmt.Errorf("%w: step %d, after token %d of the sequence", ErrNonFinite, s.count.steps, a.index-1)
+func nonFinite(st *step, a asked) error {
+	return fmt.Errorf("%w: step %d, after token %d of the sequence", ErrNonFinite, st.number, a.index-1)
 }
 
 // learnPrompt keeps the answer to a question about the prompt.
-func (s *scheduler) learnPrompt(a asked, i int) {
-	q := &s.step.questions
+func learnPrompt(q *questions, a asked, i int) {
 	a.seq.promptProbs[a.index] = PromptLogprob{
 		Logprob: q.out[i].Logit - q.out[i].LogSumExp,
 		Argmax:  q.out[i].Argmax,
@@ -70,17 +157,14 @@ func (s *scheduler) learnPrompt(a asked, i int) {
 	a.seq.promptUnknown--
 }
 
-// deliver adds a sampled token to its sequence and hands it on.
-func (s *scheduler) deliver(seq *sequence, i int, now time.Time) {
-	q := &s.step.questions
-	out := &q.out[i]
-	if seq.cached < 0 {
-		seq.cached = max(seq.prompt-seq.computed, 0)
+// deliver gives a sequence the token that it waits for and hands it on.
+func (s *scheduler) deliver(q *questions, a asked, i int, now time.Time) {
+	seq, out := a.seq, &q.out[i]
+	if a.index == seq.prompt {
 		s.count.promptTokens += int64(seq.prompt)
 		s.count.cachedTokens += int64(seq.cached)
 	}
 	s.count.completionTokens++
-	seq.decoding, seq.todo = true, 0
 	finish := seq.take(out.Token)
 	ev := event{
 		to:      seq.answer,
@@ -94,7 +178,16 @@ func (s *scheduler) deliver(seq *sequence, i int, now time.Time) {
 		s.end(seq, ev, ending{finish: finish})
 		return
 	}
+	s.tell(seq)
 	s.events = append(s.events, ev)
+}
+
+// tell tells the manager of the generated tokens that are known and have room in the cache.
+func (s *scheduler) tell(seq *sequence) {
+	if end := min(seq.known, seq.room); s.learner != nil && seq.told < end {
+		s.learner.Learn(seq.id, seq.tokens[seq.told:end])
+		seq.told = end
+	}
 }
 
 // check verifies the cache's books: the manager's own invariants, the pool's, and its counts against a scan.

@@ -15,9 +15,10 @@ import (
 // TestHammer: many goroutines ask for answers from a tiny pool, break off, cancel, miss deadlines and read slowly. Every
 // answer that comes to its end is right, the rest are right as far as they go, and nothing is left behind.
 func TestHammer(t *testing.T) {
-	for _, seed := range seeds(3) {
+	for _, seed := range seeds(6) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			o := fakeOptions{blocks: 20, blockTokens: 16, sequences: 6, stepTokens: 24, queue: 4, context: 250}
+			o.overlap, o.worker, o.seed = seed%3 > 0, seed%3 == 2, seed
 			e, _ := o.start(t)
 			var finished sync.WaitGroup
 			for worker := range 12 {
@@ -161,6 +162,7 @@ func TestCloseDuringEverything(t *testing.T) {
 	for _, seed := range seeds(10) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			o := fakeOptions{blocks: 20, blockTokens: 16, sequences: 6, stepTokens: 24, queue: 4, context: 250}
+			o.overlap, o.worker, o.seed = seed%3 > 0, seed%3 == 2, seed
 			e, _ := o.start(t)
 			var finished sync.WaitGroup
 			for worker := range 8 {

@@ -82,14 +82,14 @@ func (e *Engine) open(ctx context.Context, o Options) error {
 			return fmt.Errorf("engine: opening %q: %w", ck.Name, err)
 		}
 	}
+	e.runner.log = o.Log
 	if info.SharedAttention {
 		e.runner.attention, e.runner.shape = o.Attention, attentionShape(ck.Config, o.KV)
 	}
-	s, err := newScheduler(o, plan, ck, info)
+	s, err := openScheduler(o, plan, ck, info, e.runner)
 	if err != nil {
 		return err
 	}
-	s.runner = e.runner
 	e.core = newCore(s, o.QueueRequests)
 	e.core.openTier(e.runner.kv.BlockBytes(), o.Log)
 	e.core.observer, e.core.check = o.Observer, o.CheckInvariants || invariants
@@ -141,8 +141,8 @@ func memoryError(err error) error {
 	return err
 }
 
-// newScheduler makes the scheduler, its pool and the strategy's manager.
-func newScheduler(o Options, plan MemoryPlan, ck *model.Checkpoint, info kernels.Info) (*scheduler, error) {
+// openScheduler makes the scheduler, its pool and the strategy's manager.
+func openScheduler(o Options, plan MemoryPlan, ck *model.Checkpoint, info kernels.Info, r runner) (*scheduler, error) {
 	pool, err := kvcache.NewPool(plan.Blocks, o.BlockTokens)
 	if err != nil {
 		return nil, err
@@ -157,14 +157,8 @@ func newScheduler(o Options, plan MemoryPlan, ck *model.Checkpoint, info kernels
 	if err != nil {
 		return nil, err
 	}
-	learner, _ := manager.(kvcache.Learner)
-	return &scheduler{
-		limits:  limits{sequences: o.MaxSequences, stepTokens: o.StepTokens, blockTokens: o.BlockTokens},
-		manager: manager,
-		learner: learner,
-		pool:    pool,
-		name:    o.Cache.Name(),
-	}, nil
+	l := limits{sequences: o.MaxSequences, stepTokens: o.StepTokens, blockTokens: o.BlockTokens}
+	return newScheduler(l, o.Cache.Name(), manager, pool, r), nil
 }
 
 // identity names everything that keys and values, and their places in a block, depend on besides the tokens.

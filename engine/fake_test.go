@@ -15,6 +15,7 @@ import (
 
 	"github.com/quire-llm/quire/kernels"
 	"github.com/quire-llm/quire/kvcache"
+	"github.com/quire-llm/quire/model"
 )
 
 // fakeVocab is the vocabulary of the fake model; fakeEOS ends its texts.
@@ -31,7 +32,16 @@ type fakeRunner struct {
 	rows        []fakeRow  // of the step being built
 	total       atomic.Int64
 
-	beforeRun func() error            // called by run, if set
+	// overlap lets a step run when rng says so, or when it is collected; before that its answers are poison. Nil rng: not
+	// before. With a worker, it runs there, at the same time as the step loop.
+	overlap bool
+	rng     *rand.Rand
+	worker  chan func()
+	queue   []func()    // what the device has still to do, without a worker
+	flying  []*fakeStep // submitted and not collected
+	last    *fakeStep   // submitted last
+
+	beforeRun func() error            // called before a step runs, if set
 	broken    func(past []int32) bool // rows with this past get a non-finite logit, if set
 	copies    [][2]kvcache.BlockID    // blocks copied
 	steps     [][]int                 // rows of each add, for each step
@@ -51,6 +61,26 @@ type fakeRow struct {
 
 type fakeSlot struct{ slot, pos int }
 
+// fakeStep is a step that was submitted.
+type fakeStep struct {
+	rows   []fakeRow
+	asked  *questions
+	before *fakeStep     // the step before it
+	ran    chan struct{} // closed when it has run
+	err    error
+	tokens []int32   // answers
+	copied questions // answers
+}
+
+func (st *fakeStep) hasRun() bool {
+	select {
+	case <-st.ran:
+		return true
+	default:
+		return false
+	}
+}
+
 func newFakeRunner(blocks, blockTokens int) *fakeRunner {
 	f := &fakeRunner{blockTokens: blockTokens, cells: make([]fakeCell, (blocks+1)*blockTokens)}
 	for i := range f.cells {
@@ -60,8 +90,9 @@ func newFakeRunner(blocks, blockTokens int) *fakeRunner {
 }
 
 func (f *fakeRunner) begin() {
-	f.rows = f.rows[:0]
+	f.rows = nil
 	f.steps = append(f.steps, nil)
+	f.work()
 }
 
 func (f *fakeRunner) add(tokens []int32, view []kvcache.Segment) error {
@@ -81,14 +112,116 @@ func (f *fakeRunner) add(tokens []int32, view []kvcache.Segment) error {
 	return nil
 }
 
-func (f *fakeRunner) run(q *questions) error {
+func (f *fakeRunner) overlaps() bool { return f.overlap }
+
+func (f *fakeRunner) submit(q *questions) error {
+	if len(f.flying) > 1 {
+		return errors.New("more than two steps are submitted")
+	}
+	for _, st := range f.flying {
+		if st.asked == q {
+			return errors.New("questions that are asked already")
+		}
+	}
+	st := &fakeStep{rows: f.rows, asked: q, before: f.last, ran: make(chan struct{})}
+	f.last = st
+	f.rows = nil
+	f.flying = append(f.flying, st)
+	if !f.overlap {
+		f.runStep(st)
+		return st.err
+	}
+	for i := range q.out {
+		q.out[i] = kernels.SampleOut{Token: -1000, Argmax: -1000, Finite: 1}
+	}
+	f.do(func() { f.runStep(st) })
+	return nil
+}
+
+// do has something done after all before it.
+func (f *fakeRunner) do(op func()) {
+	if f.worker != nil {
+		f.worker <- op
+		return
+	}
+	f.queue = append(f.queue, op)
+	f.work()
+}
+
+// work does some of what there is to do.
+func (f *fakeRunner) work() {
+	for f.rng != nil && len(f.queue) > 0 && f.rng.IntN(3) == 0 {
+		f.workOnce()
+	}
+}
+
+func (f *fakeRunner) workOnce() {
+	do := f.queue[0]
+	f.queue = f.queue[1:]
+	do()
+}
+
+// sync does all that there is to do.
+func (f *fakeRunner) sync() {
+	if f.worker != nil {
+		done := make(chan struct{})
+		f.worker <- func() { close(done) }
+		<-done
+	}
+	for len(f.queue) > 0 {
+		f.workOnce()
+	}
+}
+
+func (f *fakeRunner) collect() error {
+	st := f.flying[0]
+	f.flying = f.flying[1:]
+	for f.worker == nil && len(f.queue) > 0 && !st.hasRun() {
+		f.workOnce()
+	}
+	<-st.ran
+	q := st.asked
+	copy(q.out, st.copied.out)
+	copy(q.topTokens, st.copied.topTokens)
+	copy(q.topLogits, st.copied.topLogits)
+	return st.err
+}
+
+// runStep runs a step in the device's order.
+func (f *fakeRunner) runStep(st *fakeStep) {
+	defer func() {
+		st.before = nil
+		close(st.ran)
+	}()
+	st.copied = questions{topN: st.asked.topN}
+	st.copied.rows = st.asked.rows
+	st.copied.makeRoom()
+	for i := range st.rows {
+		if token := &st.rows[i].token; *token < 0 {
+			if st.before == nil || int(-*token) > len(st.before.tokens) {
+				st.err = fmt.Errorf("row %d wants answer %d of the step before, which there is not", i, -*token-1)
+				return
+			}
+			*token = st.before.tokens[-*token-1]
+		}
+	}
+	if st.err = f.compute(st.rows, st.asked, &st.copied); st.err != nil {
+		return
+	}
+	for _, out := range st.copied.out {
+		st.tokens = append(st.tokens, out.Token)
+	}
+}
+
+// compute answers q in the memory of a.
+func (f *fakeRunner) compute(rows []fakeRow, q, a *questions) error {
 	if f.beforeRun != nil {
 		if err := f.beforeRun(); err != nil {
 			return err
 		}
 	}
 	written := map[int]bool{}
-	for _, r := range f.rows {
+	for _, r := range rows {
 		own := r.past[len(r.past)-1]
 		if written[own.slot] || own.slot < f.blockTokens {
 			return fmt.Errorf("slot %d is written twice in a step, or is the null block's", own.slot)
@@ -96,22 +229,26 @@ func (f *fakeRunner) run(q *questions) error {
 		written[own.slot] = true
 		f.cells[own.slot] = fakeCell{r.token, own.pos}
 	}
-	f.total.Add(int64(len(f.rows)))
+	f.total.Add(int64(len(rows)))
 	for i, row := range q.rows {
-		past := make([]int32, 0, len(f.rows[row].past))
-		for at, s := range f.rows[row].past {
+		past := make([]int32, 0, len(rows[row].past))
+		for at, s := range rows[row].past {
 			if s.pos != at || f.cells[s.slot].pos != s.pos {
 				return fmt.Errorf("row %d sees position %d at %d, written for %d", row, s.pos, at, f.cells[s.slot].pos)
 			}
 			past = append(past, f.cells[s.slot].token)
 		}
-		q.out[i] = fakeSample(past, q.params[i])
+		out := &a.out[i]
+		*out = fakeSample(past, q.params[i])
 		if f.broken != nil && f.broken(past) {
-			q.out[i].Finite = 0
+			out.Finite = 0
+		}
+		if filter := q.filters.Rows[i]; q.params[i].Want < 0 && filter != (kernels.SampleFilter{}) {
+			out.Token = fakeFilter(out.Token, filter, &q.filters)
 		}
 		for k := range q.topN {
-			q.topTokens[i*q.topN+k] = (q.out[i].Argmax + int32(k)) % fakeVocab
-			q.topLogits[i*q.topN+k] = -float32(k)
+			a.topTokens[i*q.topN+k] = (out.Argmax + int32(k)) % fakeVocab
+			a.topLogits[i*q.topN+k] = -float32(k)
 		}
 	}
 	return nil
@@ -119,12 +256,18 @@ func (f *fakeRunner) run(q *questions) error {
 
 func (f *fakeRunner) copyBlock(from, to kvcache.BlockID) error {
 	f.copies = append(f.copies, [2]kvcache.BlockID{from, to})
-	n := kvcache.BlockID(f.blockTokens)
-	copy(f.cells[to*n:(to+1)*n], f.cells[from*n:(from+1)*n])
+	f.do(func() {
+		n := kvcache.BlockID(f.blockTokens)
+		copy(f.cells[to*n:(to+1)*n], f.cells[from*n:(from+1)*n])
+	})
+	if !f.overlap {
+		f.sync()
+	}
 	return nil
 }
 
 func (f *fakeRunner) readBlock(b kvcache.BlockID, dst []byte) error {
+	f.sync()
 	for i := range f.blockTokens {
 		cell := f.cells[int(b)*f.blockTokens+i]
 		binary.LittleEndian.PutUint32(dst[8*i:], uint32(cell.token))
@@ -134,6 +277,7 @@ func (f *fakeRunner) readBlock(b kvcache.BlockID, dst []byte) error {
 }
 
 func (f *fakeRunner) writeBlock(b kvcache.BlockID, src []byte) error {
+	f.sync()
 	for i := range f.blockTokens {
 		f.cells[int(b)*f.blockTokens+i] = fakeCell{
 			int32(binary.LittleEndian.Uint32(src[8*i:])), int(int32(binary.LittleEndian.Uint32(src[8*i+4:]))),
@@ -163,6 +307,18 @@ func fakeSample(past []int32, p kernels.SampleRow) kernels.SampleOut {
 		out.Token = out.Argmax
 	}
 	return out
+}
+
+// fakeFilter is what a filter makes of a token: something else for other counts and biases.
+func fakeFilter(token int32, filter kernels.SampleFilter, lists *model.Filters) int32 {
+	h := token + int32(filter.TopK)
+	for _, b := range lists.Biases[filter.Bias : filter.Bias+filter.Biases] {
+		h += 7 * b.Token
+	}
+	for _, c := range lists.Counts[filter.Count : filter.Count+filter.Counts] {
+		h += 3 * (c.Token + 1) * (c.Output + 1)
+	}
+	return h % fakeVocab
 }
 
 // fakeContinue is what an engine must answer to a request of tokens: computed with no engine.
@@ -228,6 +384,9 @@ func (fakeDecoder) Flush() string           { return "" }
 type fakeOptions struct {
 	blocks, blockTokens, sequences, stepTokens, queue, context int
 	cache                                                      kvcache.Strategy
+	overlap                                                    bool
+	seed                                                       uint64 // of when the device works, if steps overlap; 0: when it must
+	worker                                                     bool   // if steps overlap: it works all the time
 }
 
 func (o fakeOptions) scheduler(t testing.TB) (*scheduler, *fakeRunner) {
@@ -241,11 +400,20 @@ func (o fakeOptions) scheduler(t testing.TB) (*scheduler, *fakeRunner) {
 	})
 	require.NoError(t, err)
 	runner := newFakeRunner(o.blocks, o.blockTokens)
-	watched := newStrict(manager)
-	return &scheduler{
-		limits:  limits{sequences: o.sequences, stepTokens: o.stepTokens, blockTokens: o.blockTokens},
-		manager: watched, learner: watched, pool: pool, runner: runner, name: o.cache.Name(),
-	}, runner
+	if runner.overlap = o.overlap; o.seed > 0 {
+		runner.rng = rand.New(rand.NewPCG(o.seed, 2))
+	}
+	if o.worker {
+		runner.worker = make(chan func(), 4)
+		go func() {
+			for op := range runner.worker {
+				op()
+			}
+		}()
+		t.Cleanup(func() { close(runner.worker) })
+	}
+	l := limits{sequences: o.sequences, stepTokens: o.stepTokens, blockTokens: o.blockTokens}
+	return newScheduler(l, o.cache.Name(), newStrict(manager), pool, runner), runner
 }
 
 // engine starts an engine over the fake runner, with its books checked after every step. It is closed with the test.

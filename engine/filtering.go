@@ -71,9 +71,13 @@ func part(p float64) float32 {
 	return 0
 }
 
+// remembers says whether what is asked of the sampler depends on the tokens that it has drawn before. Biases do not, and
+// neither does MinTokens, which depends on how many there are.
+func (f *filtering) remembers() bool { return f != nil && f.counting }
+
 // took counts a token of the output.
 func (f *filtering) took(token int32) {
-	if f == nil || !f.counting {
+	if !f.remembers() {
 		return
 	}
 	at, found := slices.BinarySearchFunc(f.counts, token, func(c kernels.TokenCount, token int32) int { return int(c.Token) - int(token) })

@@ -52,6 +52,7 @@ func (in *intake) sequence(r *Request) (*sequence, error) {
 		accepted:    time.Now(),
 		answer:      newAnswer(in.text.decoder(), slices.Clone(r.Stop)),
 		tokens:      tokens,
+		known:       len(tokens),
 		prompt:      len(tokens),
 		limit:       len(tokens) + output,
 		chunks:      chunks,

@@ -37,6 +37,7 @@ func newCore(s *scheduler, queue int) *core {
 
 // start starts the goroutines.
 func (c *core) start() {
+	c.scheduler.observe = c.observer.StepDone
 	c.ended.Go(c.loop)
 	c.ended.Go(c.delivery.run)
 }
@@ -66,19 +67,34 @@ func (c *core) loop() {
 			<-c.inbox.wake
 		}
 		arrivals, halts, closing = c.inbox.take(arrivals, halts)
-		for _, f := range c.inbox.takeCalls() {
-			f()
-		}
+		err := c.calls()
 		now := time.Now()
 		c.receive(arrivals, halts, now)
 		if closing != nil {
+			c.settle()
 			c.dismiss(closing, now) // nothing can follow
 			c.flush()
-		} else if err := c.step(now); err != nil {
+		} else if err == nil {
+			err = c.step(now)
+		}
+		if err != nil {
 			c.fail(err)
 		}
 		c.report()
 	}
+}
+
+// calls makes the calls that the inbox held, while no step runs. An error is the device's.
+func (c *core) calls() error {
+	calls := c.inbox.takeCalls()
+	if len(calls) == 0 {
+		return nil
+	}
+	err := c.scheduler.drain()
+	for _, f := range calls {
+		f()
+	}
+	return err
 }
 
 // receive takes in what the inbox held.
@@ -96,22 +112,11 @@ func (c *core) receive(arrivals []*sequence, halts []halt, now time.Time) {
 // step does one step if there is anything to do.
 func (c *core) step(now time.Time) error {
 	s := c.scheduler
-	if s.idle() && s.carrier == nil {
+	if s.idle() && s.carrier == nil && len(s.flying) == 0 {
 		return nil
 	}
 	if err := s.doStep(now); err != nil {
 		return err
-	}
-	if s.step.rows > 0 && c.observer.StepDone != nil {
-		c.observer.StepDone(StepInfo{
-			Rows:          s.step.rows,
-			DecodeRows:    s.step.decodeRows,
-			PrefillTokens: s.step.prefillRows,
-			Running:       len(s.running),
-			Waiting:       len(s.waiting),
-			Start:         now,
-			Duration:      time.Since(now),
-		})
 	}
 	if c.check {
 		return s.check()
@@ -135,6 +140,13 @@ func (c *core) report() {
 	s.events = s.events[:0]
 }
 
+// settle takes in what runs, if the device still works.
+func (c *core) settle() {
+	if err := c.scheduler.drain(); err != nil {
+		c.fail(err)
+	}
+}
+
 // flush ends the transfers to other tiers, if the device still works.
 func (c *core) flush() {
 	if c.state().failed == nil {
@@ -147,7 +159,9 @@ func (c *core) flush() {
 // fail begins the end of the engine: err is its last word to everybody.
 func (c *core) fail(err error) {
 	c.mu.Lock()
-	c.last.failed = err
+	if c.last.failed == nil {
+		c.last.failed = err
+	}
 	c.mu.Unlock()
 	c.inbox.close(fmt.Errorf("%w: %w", ErrClosed, err))
 }

@@ -195,6 +195,7 @@ func (p MemoryPlan) String() string {
 	row("total", bytesText(p.Total()), "")
 	if p.Available > 0 {
 		row("available", bytesText(p.Available), fmt.Sprintf("%s of it left free", bytesText(p.Reserve)))
+		row("rest", bytesText(max(p.Available-p.Total(), 0)), "for the program and others")
 		row("largest context", fmt.Sprint(p.LargestContext), "tokens of one sequence")
 		row("largest batch", fmt.Sprint(p.LargestBatch), fmt.Sprintf("sequences of %d tokens", p.Context))
 	}

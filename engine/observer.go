@@ -15,6 +15,7 @@ type StepInfo struct {
 	PrefillTokens int
 	Running       int // sequences after the step
 	Waiting       int
-	Start         time.Time
-	Duration      time.Duration // planning and committing included
+	// Start is when its planning began. A step that was planned while another ran starts when that one was done.
+	Start    time.Time
+	Duration time.Duration // planning and committing included
 }

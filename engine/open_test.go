@@ -87,6 +87,10 @@ func TestOpenTwoEnginesOnADevice(t *testing.T) {
 	require.NotEmpty(t, lines)
 	for _, line := range lines {
 		require.True(t, strings.HasPrefix(line, "engine: "), line)
+		require.NotContains(t, line, "\n")
+	}
+	for line := range strings.Lines(a.Info().Memory.String()) {
+		require.Contains(t, lines, "engine: memory: "+strings.TrimSuffix(line, "\n"))
 	}
 	r := Request{Messages: []Message{{"user", "Who are you?"}}, MaxTokens: 40}
 	fromA, err := a.Batch(context.Background(), []Request{r})
@@ -186,7 +190,7 @@ func TestPlanTable(t *testing.T) {
 	p, err := PlanMemory(made, Options{MaxContext: 8192}, machine(8<<30))
 	require.NoError(t, err)
 	table := p.String()
-	for _, want := range []string{"weights, in memory", "1.1 GiB", "114688 bytes a token", "largest context", "largest batch", "8192 positions"} {
+	for _, want := range []string{"weights, in memory", "1.1 GiB", "114688 bytes a token", "rest", "largest context", "largest batch", "8192 positions"} {
 		require.Contains(t, table, want)
 	}
 	t.Log("\n" + table)

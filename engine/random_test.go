@@ -30,32 +30,36 @@ func seeds(n int) []uint64 {
 // TestSchedulerRandom does random things to a scheduler with a tiny pool and compares every answer with the fake model's
 // own. The books are checked after every step.
 func TestSchedulerRandom(t *testing.T) {
-	preemptions, chunked := int64(0), 0
 	n := 150
 	if testing.Short() {
 		n = 30
 	}
-	for _, seed := range seeds(n) {
-		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			p, c, _ := randomRun(t, seed, nil)
-			preemptions, chunked = preemptions+p, chunked+c
-		})
-	}
-	if *seed == 0 {
-		require.Greater(t, preemptions, int64(2*n), "the test shall preempt")
-		require.Greater(t, chunked, 2*n, "the test shall cut prompts")
+	for _, overlap := range []bool{false, true} {
+		preemptions, chunked := int64(0), 0
+		for _, seed := range seeds(n) {
+			t.Run(fmt.Sprintf("overlap=%v/seed=%d", overlap, seed), func(t *testing.T) {
+				p, c, _ := randomRun(t, seed, nil, overlap)
+				preemptions, chunked = preemptions+p, chunked+c
+			})
+		}
+		if *seed == 0 {
+			require.Greater(t, preemptions, int64(2*n), "the test shall preempt")
+			require.Greater(t, chunked, 2*n, "the test shall cut prompts")
+		}
 	}
 }
 
 // randomRun does the random things that seed says. With a cache, prompts begin alike, and reused is how many tokens of theirs
 // were not computed.
-func randomRun(t *testing.T, seed uint64, cache kvcache.Strategy) (preemptions int64, chunked, reused int) {
+func randomRun(t *testing.T, seed uint64, cache kvcache.Strategy, overlap bool) (preemptions int64, chunked, reused int) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	o := fakeOptions{
 		blocks:      4 + rng.IntN(20),
 		blockTokens: []int{16, 32}[rng.IntN(2)],
 		sequences:   1 + rng.IntN(8),
 		cache:       cache,
+		overlap:     overlap,
+		seed:        seed % 4,
 	}
 	o.stepTokens = o.sequences + rng.IntN(60)
 	o.context = min(300, o.blocks*o.blockTokens)
@@ -94,7 +98,7 @@ func randomRun(t *testing.T, seed uint64, cache kvcache.Strategy) (preemptions i
 			step()
 		}
 	}
-	for steps := 0; !s.idle(); steps++ {
+	for steps := 0; !s.idle() || len(s.flying) > 0; steps++ {
 		require.Less(t, steps, 100_000, "the scheduler does not come to an end")
 		step()
 	}
@@ -104,6 +108,7 @@ func randomRun(t *testing.T, seed uint64, cache kvcache.Strategy) (preemptions i
 		require.GreaterOrEqual(t, seq.promptUnknown, 0, "a log-probability was learnt twice")
 	}
 	require.Equal(t, len(live), s.ended)
+	require.Empty(t, runner.flying)
 	for _, adds := range runner.steps {
 		for _, rows := range adds {
 			if rows > 1 && rows == o.stepTokens {

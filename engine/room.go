@@ -9,26 +9,36 @@ import (
 	"github.com/quire-llm/quire/kvcache"
 )
 
-// grow makes room for the newest token of every decoding sequence, oldest first.
-func (s *scheduler) grow(now time.Time) {
+// grow makes room for the newest token of every decoding sequence, oldest first. Where there is none, and a step runs, it
+// returns false: the end of that one may bring room, and nobody is to be preempted or ended for want of it before. What has
+// room then keeps it.
+func (s *scheduler) grow(now time.Time) bool {
 	for i := 0; i < len(s.running); {
-		if seq := s.running[i]; !seq.decoding || seq.todo > 0 || s.extend(seq, now) {
+		seq := s.running[i]
+		if !seq.decoding || seq.todo > 0 || seq.full() {
+			i++
+			continue
+		}
+		err := s.manager.Extend(seq.id, 1)
+		if err != nil && len(s.flying) > 0 {
+			return false
+		}
+		if s.extend(seq, err, now) {
 			i++
 		}
 	}
+	return true
 }
 
-// extend makes room for a sequence's newest token, at the expense of younger ones if need be. It says whether the sequence
-// still runs: it may itself be the youngest, or alone and too long for the whole cache.
-func (s *scheduler) extend(seq *sequence, now time.Time) bool {
-	for {
-		err := s.manager.Extend(seq.id, 1)
+// extend makes room for a sequence's newest token, at the expense of younger ones if need be; err is what the first try came
+// to. It says whether the sequence still runs: it may itself be the youngest, or alone and too long for the whole cache.
+func (s *scheduler) extend(seq *sequence, err error, now time.Time) bool {
+	for ; ; err = s.manager.Extend(seq.id, 1) {
 		switch {
 		case err == nil:
 			seq.todo = 1
-			if s.learner != nil {
-				s.learner.Learn(seq.id, seq.tokens[len(seq.tokens)-1:])
-			}
+			seq.room++
+			s.tell(seq)
 			return true
 		case errors.Is(err, kvcache.ErrNoSpace) && len(s.running) == 1 && s.carrying():
 			return true // a store holds what could be evicted: again in the next step
@@ -69,9 +79,13 @@ func (s *scheduler) preempt(seq *sequence) {
 // admit lets waiting sequences in, oldest first, while the step has work to give and there is room for them and for the
 // next block of everyone.
 func (s *scheduler) admit(now time.Time) {
-	work := 0
+	if len(s.waiting) == 0 || len(s.running) >= s.sequences {
+		return
+	}
+	work, growing := 0, 0
 	for _, r := range s.running {
 		work += r.todo
+		growing += count(r.growsBlocks(s.blockTokens))
 	}
 	for len(s.waiting) > 0 && len(s.running) < s.sequences && work < s.stepTokens {
 		if s.blocked && len(s.running) > 0 && s.manager.Available() <= s.blockedAt {
@@ -79,10 +93,12 @@ func (s *scheduler) admit(now time.Time) {
 		}
 		s.blocked = false
 		seq := s.waiting[0]
-		err := s.admitOne(seq, now)
+		after := growing + count(seq.growsBlocks(s.blockTokens))
+		err := s.admitOne(seq, after, now)
 		switch {
 		case err == nil:
 			work += seq.todo
+			growing = after
 		case errors.Is(err, kvcache.ErrNoSpace) && (len(s.running) > 0 || s.carrying()):
 			s.blocked, s.blockedAt = true, s.manager.Available()
 			return
@@ -93,8 +109,10 @@ func (s *scheduler) admit(now time.Time) {
 	}
 }
 
-// admitOne moves the first waiting sequence to the running ones, or changes nothing.
-func (s *scheduler) admitOne(seq *sequence, now time.Time) error {
+// admitOne moves the first waiting sequence to the running ones, or changes nothing. With it, growing of them may need more
+// blocks: there must be one for each. Without this a newcomer would take the blocks that the others are about to need, and be
+// preempted at once. A sequence alone needs no such care.
+func (s *scheduler) admitOne(seq *sequence, growing int, now time.Time) error {
 	id := s.nextID + 1
 	admission, err := s.manager.Admit(id, kvcache.Prompt{
 		Tokens:     seq.tokens,
@@ -106,12 +124,13 @@ func (s *scheduler) admitOne(seq *sequence, now time.Time) error {
 		return err
 	}
 	s.nextID = id
-	if !s.roomToGrow(seq) {
+	if len(s.running) > 0 && s.manager.Available() < growing {
 		s.manager.Remove(id)
 		return kvcache.ErrNoSpace
 	}
 	seq.id = id
 	seq.todo = len(seq.tokens) - admission.Cached
+	seq.room, seq.told = len(seq.tokens), len(seq.tokens)
 	if seq.admitted.IsZero() {
 		seq.admitted = now
 	}
@@ -120,21 +139,10 @@ func (s *scheduler) admitOne(seq *sequence, now time.Time) error {
 	return nil
 }
 
-// roomToGrow says whether every running sequence and seq, just admitted, could get one more block if they may need it.
-// Without this a newcomer would take the blocks that the others are about to need, and be preempted at once. A sequence
-// alone needs no such care.
-func (s *scheduler) roomToGrow(seq *sequence) bool {
-	if len(s.running) == 0 {
-		return true
+// count is 1 for true.
+func count(b bool) int {
+	if b {
+		return 1
 	}
-	growing := 0
-	if seq.growsBlocks(s.blockTokens) {
-		growing++
-	}
-	for _, r := range s.running {
-		if r.growsBlocks(s.blockTokens) {
-			growing++
-		}
-	}
-	return s.manager.Available() >= growing
+	return 0
 }

@@ -6,22 +6,28 @@ import (
 	"github.com/quire-llm/quire/model"
 )
 
-// runner computes steps. All calls come from the step loop. An error of run or of a block's copy is the device's: it
-// ends the engine.
+// runner computes steps, in the order of their submission. All calls come from the step loop. An error of submit, of collect
+// or of a block's copy is the device's: it ends the engine.
 type runner interface {
 	// begin empties the step that is being built.
 	begin()
-	// add appends rows to the step: the tokens of one span, which are the last len(tokens) of view. It copies both.
+	// add appends rows to the step: the tokens of one span, which are the last len(tokens) of view. It copies both. A token
+	// -(i+1) stands for the one that answers question i of the step submitted just before this one.
 	add(tokens []int32, view []kvcache.Segment) error
-	// run computes the step's keys, values and hidden states, and answers q.
-	run(q *questions) error
+	// submit starts the step that was built, and q about it. It may return before there are answers: q is the runner's until
+	// collect. At most two steps are submitted and not collected, each with questions of its own.
+	submit(q *questions) error
+	// collect waits for the oldest step that was submitted and not collected, and fills its questions' answers.
+	collect() error
+	// overlaps says whether a step may be submitted while the one before it runs, and whether that gains anything.
+	overlaps() bool
 	// copyBlock copies a block's keys and values in all layers.
 	copyBlock(from, to kvcache.BlockID) error
 	// readBlock copies a block out of the cache, as it is after all steps so far; writeBlock copies one in, for all steps to
 	// come. Both are done with the buffer when they return.
 	readBlock(b kvcache.BlockID, dst []byte) error
 	writeBlock(b kvcache.BlockID, src []byte) error
-	// computed is the number of rows that run has computed so far. Any goroutine may call it.
+	// computed is the number of rows that were computed so far. Any goroutine may call it.
 	computed() int64
 }
 
@@ -34,9 +40,9 @@ type questions struct {
 	filters  model.Filters // a row for each question
 	filtered bool          // some row of filters is not zero
 
-	out       []kernels.SampleOut // [n], filled by run
-	topTokens []int32             // [n, topN], filled by run
-	topLogits []float32           // [n, topN], filled by run
+	out       []kernels.SampleOut // [n], filled by collect
+	topTokens []int32             // [n, topN], filled by collect
+	topLogits []float32           // [n, topN], filled by collect
 }
 
 func (q *questions) reset() {
@@ -53,6 +59,19 @@ func (q *questions) add(row int, p kernels.SampleRow, filter kernels.SampleFilte
 	q.rows = append(q.rows, int32(row))
 	q.params = append(q.params, p)
 	q.topN = max(q.topN, tops)
+}
+
+// plain says whether the questions are about the next token of each of so many rows, and nothing more.
+func (q *questions) plain(rows int) bool {
+	if q.filtered || q.topN > 0 || len(q.rows) != rows {
+		return false
+	}
+	for i, row := range q.rows {
+		if int(row) != i {
+			return false
+		}
+	}
+	return true
 }
 
 // part is the filters of some questions.

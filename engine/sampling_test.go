@@ -257,7 +257,7 @@ func TestInvalidSampling(t *testing.T) {
 
 // TestFilteredStepAllocates nothing once the lists have their lengths.
 func TestFilteredStepAllocates(t *testing.T) {
-	s := decoding(t, 8)
+	s := decoding(t, 8, false, nil)
 	for i, seq := range s.running {
 		seq.filtering = newFiltering(&samplings()[len(samplings())-1-i], seq.tokens, []int32{3})
 	}

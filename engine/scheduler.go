@@ -20,7 +20,12 @@ type limits struct {
 }
 
 // scheduler decides what each step computes. It is made of a planner (plan) and a committer (commit) that share nothing
-// but the step between them, so that a step may be planned while the one before it runs.
+// but the step between them, so that a step is planned and submitted while the one before it runs.
+//
+//	step loop   |plan 2|submit 2|wait for 1|commit 1|plan 3|submit 3|wait for 2|commit 2|
+//	device      |............ step 1 ......|............... step 2 ............|... step 3 ...
+//
+// What step 1 draws is not known while step 2 is planned, and need not be: its place is held in the sequence and in the step.
 //
 // Requests are served in the order of their acceptance. A running sequence has its next token computed in every step, in
 // front of all prefill. Where the cache has no room for it, the youngest running sequence is preempted: it goes to the front
@@ -45,12 +50,17 @@ type scheduler struct {
 	blocked   bool
 	blockedAt int // blocks available then
 
-	step       step
+	steps      [2]step           // take turns
+	step       *step             // planned last
+	flying     []*step           // submitted and not yet committed, the oldest first
+	failed     error             // of the device: nothing more is committed
+	done       time.Time         // when the last step was committed
+	observe    func(StepInfo)    // told of every step that is committed; nil: nobody is
 	peakBlocks atomic.Int64      // most in use by a step since it was last set to 0, which anybody may do
 	spans      []kvcache.Span    // scratch
 	view       []kvcache.Segment // scratch
 	moves      []kvcache.Move    // scratch
-	events     []event           // of this step, for the text goroutine
+	events     []event           // for the text goroutine
 	ended      int               // sequences that ended since the loop last asked
 	count      counters
 }
@@ -60,6 +70,7 @@ type counters struct {
 	steps, preemptions         int64
 	promptTokens, cachedTokens int64 // of requests that got their first token
 	completionTokens           int64
+	submitTime, waitTime       time.Duration // of the runner's submit and collect
 }
 
 // step is one packed batch, between planning and committing.
@@ -70,7 +81,10 @@ type step struct {
 	rows        int // decodeRows and prefillRows
 	decodeRows  int
 	prefillRows int
-	changes     int // moves done, and sequences preempted or ended, while planning
+	changes     int       // moves done, sequences preempted or ended, and steps committed, since planning began
+	planned     time.Time // when planning began
+	number      int64     // of the step, from 1; 0: not submitted
+	history     bool      // some sequence's next question depends on what it draws here
 }
 
 type plannedSpan struct {
@@ -85,9 +99,29 @@ type asked struct {
 	index int
 }
 
-func (st *step) reset() {
-	*st = step{spans: st.spans[:0], asked: st.asked[:0], questions: st.questions}
+func (st *step) reset(now time.Time) {
+	*st = step{spans: st.spans[:0], asked: st.asked[:0], questions: st.questions, planned: now}
 	st.questions.reset()
+}
+
+// newScheduler makes a scheduler. The manager is asked for its abilities.
+func newScheduler(l limits, name string, manager kvcache.Manager, pool *kvcache.Pool, r runner) *scheduler {
+	s := &scheduler{limits: l, name: name, manager: manager, pool: pool, runner: r}
+	s.learner, _ = manager.(kvcache.Learner)
+	s.step = &s.steps[0]
+	return s
+}
+
+// begin begins to plan a step, in place of the one planned before if that came to nothing.
+func (s *scheduler) begin(now time.Time) {
+	if s.step.number > 0 {
+		if s.step == &s.steps[0] {
+			s.step = &s.steps[1]
+		} else {
+			s.step = &s.steps[0]
+		}
+	}
+	s.step.reset(now)
 }
 
 // idle says whether there is nothing to do.
@@ -96,6 +130,8 @@ func (s *scheduler) idle() bool { return len(s.waiting) == 0 && len(s.running) =
 // rests says whether a step would do nothing until something new comes: a request, or the end of a load or store.
 func (s *scheduler) rests() bool {
 	switch {
+	case len(s.flying) > 0:
+		return false
 	case s.carrier == nil:
 		return s.idle()
 	case s.carrier.pending > 0: // there is more to come
@@ -110,7 +146,7 @@ func (s *scheduler) carrying() bool { return s.carrier != nil && s.carrier.pendi
 // flush stores what is still to be stored. It returns the first error of the device.
 func (s *scheduler) flush(wake <-chan struct{}) error {
 	for s.carrier != nil && s.manager.Stats().PendingMoves > 0 {
-		s.step.reset()
+		s.begin(time.Time{})
 		if err := s.transfer(); err != nil {
 			return err
 		}
@@ -124,19 +160,17 @@ func (s *scheduler) flush(wake <-chan struct{}) error {
 // enqueue accepts a sequence. Tickets must rise.
 func (s *scheduler) enqueue(seq *sequence) { s.waiting = append(s.waiting, seq) }
 
-// plan builds the next step: it makes room for the decoding sequences, lets newcomers in, and then lists the rows, those of
-// decoding sequences first. An error is a strategy that broke its contract, or the device's.
+// plan builds the next step: when grow has made room for the decoding sequences, it lets newcomers in, and then lists the rows,
+// those of decoding sequences first. An error is a strategy that broke its contract, or the device's.
 func (s *scheduler) plan(now time.Time) error {
-	s.step.reset()
 	s.runner.begin()
-	s.grow(now)
 	s.admit(now)
 	if err := s.transfer(); err != nil {
 		return err
 	}
 	for _, decoding := range []bool{true, false} {
 		for _, seq := range s.running {
-			if seq.decoding == decoding {
+			if seq.decoding == decoding && (!decoding || seq.todo > 0) {
 				if err := s.addRows(seq); err != nil {
 					return err
 				}
@@ -209,6 +243,7 @@ func (s *scheduler) question(a asked, row int) {
 		q.add(row, promptRow(a.seq, a.index), kernels.SampleFilter{}, a.seq.tops)
 	} else {
 		q.add(row, sampleRow(a.seq), a.seq.filter(&q.filters), a.seq.tops)
+		s.step.history = s.step.history || a.seq.filtering.remembers()
 	}
 	s.step.asked = append(s.step.asked, a)
 }

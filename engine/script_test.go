@@ -19,12 +19,13 @@ var update = flag.Bool("update", false, "rewrite the outcomes in testdata/schedu
 // TestScripts runs the scripts in testdata/scheduler against a scheduler over the fake model. A line is a command; what
 // it came to stands below it, after "> ". Commands:
 //
-//	pool blocks=N sequences=N step=N       the first line; blocks of 16 tokens
-//	request NAME prompt=N max=N [probs]    queue a request
+//	pool blocks=N sequences=N step=N [overlap]   the first line; blocks of 16 tokens; steps overlap
+//	request NAME prompt=N max=N [probs] [penalty]    queue a request
 //	halt NAME                              cancel it
 //	stop NAME                              end it for a stop string
 //	break NAME                             its next logits are not finite
-//	step [N]                               plan, run and commit a step, or N; what is listed is the last one's
+//	step [N]                               plan, run and commit a step, or N; what is listed is the last one's. Where steps
+//	                                       overlap, the rows are those submitted, the tokens those of the step before
 //	drain                                  step until nothing is left; says how many steps that took
 //
 // Rows are listed as name[start:end]; a bare name that follows "ended" says how its request ended.
@@ -80,14 +81,15 @@ func (s *script) do(words []string) []string {
 	switch words[0] {
 	case "pool":
 		o := fakeOptions{blocks: values["blocks"], blockTokens: 16, sequences: values["sequences"], stepTokens: values["step"], context: 1 << 20}
+		o.overlap = slices.Contains(words, "overlap")
 		s.scheduler, s.runner = o.scheduler(s.t)
 		s.runner.broken = func(past []int32) bool {
 			seq := s.sequences[s.broken]
-			return seq != nil && slices.Equal(past, seq.tokens)
+			return seq != nil && slices.Equal(past, seq.tokens[:seq.known])
 		}
 		return nil
 	case "request":
-		s.request(words[1], values["prompt"], values["max"], slices.Contains(words, "probs"))
+		s.request(words[1], values["prompt"], values["max"], slices.Contains(words, "probs"), slices.Contains(words, "penalty"))
 		return nil
 	case "halt":
 		s.scheduler.halt(s.sequences[words[1]], errors.New("cancelled"), time.Now())
@@ -113,7 +115,7 @@ func (s *script) do(words []string) []string {
 		return out
 	case "drain":
 		steps := 0
-		for ; !s.scheduler.idle(); steps++ {
+		for ; !s.scheduler.idle() || len(s.scheduler.flying) > 0; steps++ {
 			require.NoError(s.t, s.scheduler.doStep(time.Now()))
 			require.NoError(s.t, s.scheduler.check())
 		}
@@ -123,13 +125,17 @@ func (s *script) do(words []string) []string {
 	return nil
 }
 
-func (s *script) request(name string, prompt, most int, probs bool) {
+func (s *script) request(name string, prompt, most int, probs, penalty bool) {
 	in := &intake{text: fakeCodec{}, vocab: fakeVocab, context: 1 << 20}
 	tokens := make([]int32, prompt)
 	for i := range tokens {
 		tokens[i] = int32(i+len(s.names)*7) % fakeVocab
 	}
-	seq, err := in.sequence(&Request{Tokens: tokens, MaxTokens: most, IgnoreEOS: true, PromptLogprobs: probs})
+	r := Request{Tokens: tokens, MaxTokens: most, IgnoreEOS: true, PromptLogprobs: probs}
+	if penalty {
+		r.Sampling.PresencePenalty = 1
+	}
+	seq, err := in.sequence(&r)
 	require.NoError(s.t, err)
 	s.tickets++
 	seq.ticket = s.tickets

@@ -13,6 +13,7 @@ import (
 
 	"github.com/quire-llm/quire/kvcache"
 	"github.com/quire-llm/quire/kvcache/disk"
+	"github.com/quire-llm/quire/kvcache/host"
 )
 
 // exact are the strategies that share and must answer like standard.
@@ -25,6 +26,7 @@ func exact(t testing.TB) []kvcache.Strategy {
 		kvcache.Reuse{},
 		kvcache.Reuse{Over: chunked, Evict: kvcache.EvictLRU, Bytes: 1 << 20},
 		kvcache.Reuse{Tier: disk.Tier{Dir: t.TempDir()}},
+		kvcache.Reuse{Tier: host.Tier{Bytes: 1 << 20, Under: disk.Tier{Dir: t.TempDir()}}},
 	}
 }
 
@@ -132,6 +134,7 @@ func TestRestart(t *testing.T) {
 	require.Equal(t, first.Tokens, again.Tokens)
 	full := (first.Usage.PromptTokens - 1) / 16 * 16
 	require.Equal(t, full, again.Usage.CachedTokens, "every full block of the prompt")
+	t.Logf("the first request after the restart reuses %d of %d stored tokens: %d %%", again.Usage.CachedTokens, full, 100*again.Usage.CachedTokens/full)
 	require.Equal(t, cold.TokensComputed-int64(full), warm.TokensComputed)
 
 	files, err := filepath.Glob(filepath.Join(dir, "*.kv"))
@@ -178,16 +181,18 @@ func TestSchedulerRandomSharing(t *testing.T) {
 		n = 10
 	}
 	for _, strategy := range exact(t)[:5] { // without the tier, whose transfers need the step loop
-		reused, preempted := 0, int64(0)
-		for _, seed := range seeds(n) {
-			t.Run(fmt.Sprintf("%s/seed=%d", strategy.Name(), seed), func(t *testing.T) {
-				p, _, r := randomRun(t, seed, strategy)
-				reused, preempted = reused+r, preempted+p
-			})
-		}
-		if *seed == 0 {
-			require.Greater(t, reused, 10*n)
-			require.Greater(t, preempted, int64(n))
+		for _, overlap := range []bool{false, true} {
+			reused, preempted := 0, int64(0)
+			for _, seed := range seeds(n) {
+				t.Run(fmt.Sprintf("%s/overlap=%v/seed=%d", strategy.Name(), overlap, seed), func(t *testing.T) {
+					p, _, r := randomRun(t, seed, strategy, overlap)
+					reused, preempted = reused+r, preempted+p
+				})
+			}
+			if *seed == 0 {
+				require.Greater(t, reused, 10*n)
+				require.Greater(t, preempted, int64(n))
+			}
 		}
 	}
 }
@@ -211,7 +216,7 @@ func (f *flaky) Has(k kvcache.Key) bool {
 	return f.blocks[k] != nil
 }
 
-func (f *flaky) Load(k kvcache.Key, dst []byte) error {
+func (f *flaky) Load(k kvcache.Key, _ []int32, dst []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.calls++; f.calls%5 == 0 || f.blocks[k] == nil {
@@ -223,7 +228,7 @@ func (f *flaky) Load(k kvcache.Key, dst []byte) error {
 	return nil
 }
 
-func (f *flaky) Save(k kvcache.Key, src []byte) error {
+func (f *flaky) Save(k kvcache.Key, _ []int32, src []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.calls++; f.calls%7 == 0 {
@@ -240,13 +245,56 @@ func (f *flaky) Close() error {
 	return nil
 }
 
+// TestHostTier: what a small cache has given up comes back from the host's memory, and from the disk where that has given it
+// up, too. A request that goes away while its blocks are on their way leaves nothing behind.
+func TestHostTier(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		tier host.Tier
+	}{
+		{"all in memory", host.Tier{Bytes: 64 << 20}},
+		{"memory over a disk", host.Tier{Bytes: 256 << 10, Under: disk.Tier{Dir: t.TempDir()}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := openTiny(t, func(o *Options) { o.Cache, o.CacheTokens = kvcache.Reuse{Tier: c.tier}, 512 })
+			var requests []Request
+			for i := range 6 {
+				r := Request{Tokens: make([]int32, 250), MaxTokens: 20, IgnoreEOS: true}
+				for k := range r.Tokens {
+					r.Tokens[k] = int32(i*251+k*37) % 2000
+				}
+				requests = append(requests, r)
+			}
+			ask := func(r Request) Result {
+				results, err := e.Batch(context.Background(), []Request{r})
+				require.NoError(t, err)
+				return results[0]
+			}
+			var first []Result
+			for _, r := range requests {
+				first = append(first, ask(r))
+			}
+			for i, r := range requests { // each has been evicted by those after it
+				ctx, cancel := context.WithCancel(context.Background())
+				cancel()
+				_, err := e.Batch(ctx, []Request{r})
+				require.ErrorIs(t, err, context.Canceled)
+				again := ask(r)
+				requireSame(t, first[i:i+1], []Result{again})
+				require.Equal(t, 240, again.Usage.CachedTokens, "every full block")
+			}
+		})
+	}
+}
+
 // TestTierUnderPressure: a cache that is much too small, over a store that fails now and then. Everybody gets the right answer.
 func TestTierUnderPressure(t *testing.T) {
 	store := &flaky{blocks: map[kvcache.Key][]byte{}}
 	o := small
 	o.blocks, o.cache = 14, kvcache.Reuse{Tier: store}
 	o.context = min(o.context, o.blocks*o.blockTokens)
-	for range 2 { // the second one finds what the first one has stored
+	for run := range 4 { // the later ones find what the first one has stored
+		o.overlap, o.worker, o.seed = run > 0, run == 1, uint64(run-1)
 		e, _ := o.start(t)
 		for round := range 6 {
 			var requests []Request

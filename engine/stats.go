@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/quire-llm/quire/kernels"
@@ -45,6 +46,11 @@ type Stats struct {
 	CompletionTokens int64 // sampled
 	Preemptions      int64
 
+	// SubmitTime is what all steps have taken to hand over to the device; where it works on its own (a GPU), WaitTime is what
+	// the step loop has waited for answers since. The rest of a step is planning and committing.
+	SubmitTime time.Duration
+	WaitTime   time.Duration
+
 	Blocks       int // capacity
 	BlockTokens  int
 	BlocksUsed   int   // referenced by sequences, by the pool's books
@@ -84,6 +90,8 @@ func (e *Engine) Stats() Stats {
 		CachedTokens:     state.count.cachedTokens,
 		CompletionTokens: state.count.completionTokens,
 		Preemptions:      state.count.preemptions,
+		SubmitTime:       state.count.submitTime,
+		WaitTime:         state.count.waitTime,
 
 		Blocks:       plan.Blocks,
 		BlockTokens:  plan.BlockTokens,
@@ -113,9 +121,11 @@ func deviceLine(i kernels.Info) string {
 	return line
 }
 
-// logPlan says what memory is for, and what was made smaller to fit.
+// logPlan says what memory is for, line by line, and what was made smaller to fit.
 func logPlan(o Options, p MemoryPlan, c model.Config) {
-	o.Log(fmt.Sprintf("engine: a cache of %d tokens takes %s, a context is %d tokens", p.CacheTokens(), bytesText(p.KV), p.Context))
+	for line := range strings.Lines(p.String()) {
+		o.Log("engine: memory: " + strings.TrimSuffix(line, "\n"))
+	}
 	if o.MaxContext == 0 && p.Context < c.MaxPositions {
 		o.Log(fmt.Sprintf("engine: the model's own context of %d tokens is cut to what the cache holds", c.MaxPositions))
 	}

@@ -6,7 +6,33 @@ package kernels
 func (c *checker) embed(p *EmbedParams) {
 	c.plainWeight("Table", &p.Table)
 	c.buffer("Out", p.Out, p.Rows, p.Table.Cols, c.act)
-	c.ids("Tokens", p.Tokens, p.Rows, p.Table.Rows)
+	if p.Sampled.IsZero() || c.cuda {
+		c.ids("Tokens", p.Tokens, p.Rows, p.Table.Rows)
+		return
+	}
+	c.buffer("Tokens", p.Tokens, p.Rows, 1, 4)
+	if c.err != nil {
+		return
+	}
+	for i := range p.Rows {
+		if t := p.token(i); t < 0 || int(t) >= p.Table.Rows {
+			c.failf("Tokens[%d] is %d, token %d, want 0 to %d", i, p.Tokens.int32s()[i], t, p.Table.Rows-1)
+			return
+		}
+	}
+}
+
+// token is the one of row i, in memory that the host can read; -1 if it lies outside Sampled.
+func (p *EmbedParams) token(i int) int32 {
+	t := p.Tokens.int32s()[i]
+	at, each := -1-int(t), sizeOf[SampleOut]()/4
+	switch {
+	case t >= 0:
+		return t
+	case at >= p.Sampled.size/sizeOf[SampleOut]():
+		return -1
+	}
+	return p.Sampled.int32s()[at*each]
 }
 
 // product demands X [rows, W.Cols] and Out [rows, W.Rows].

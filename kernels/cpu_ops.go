@@ -15,8 +15,8 @@ func (c *cpu) Embed(p *EmbedParams) error {
 	}
 	cols := p.Table.Cols
 	out := p.Out.float32s()
-	for r, token := range p.Tokens.int32s()[:p.Rows] {
-		row := int(token)
+	for r := range p.Rows {
+		row := int(p.token(r))
 		for i := range p.Table.Parts {
 			part := &p.Table.Parts[i]
 			if row < part.Rows {

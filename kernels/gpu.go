@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 
 	"github.com/quire-llm/quire/kernels/cuda"
 )
@@ -34,6 +35,9 @@ type gpu struct {
 	rooms     [roomKinds]gpuScratch
 	experts   expertTables
 	attention attention
+	graphs    graphs
+	fetches   fetches
+	early     bool // kernels may start while the one before them ends: they are made for it, see cuda.Shape
 
 	// simpleAttention computes attention with the kernel that the others are compared with.
 	simpleAttention bool
@@ -55,6 +59,10 @@ type gpuOptions struct {
 
 // imageVariable names the environment variable that forces PTX.
 const imageVariable = "QUIRE_CUDA_IMAGE"
+
+// launchVariable names the environment variable that turns ways to launch off, for who measures what they give: "eager" for
+// no graphs, "serial" for no launch before the kernel ahead has ended, or both with a comma.
+const launchVariable = "QUIRE_CUDA_LAUNCH"
 
 // openGPU opens the first GPU that can be used. The error says what was found.
 func openGPU(o Options, g gpuOptions) (b backend, info Info, err error) {
@@ -82,6 +90,9 @@ func openGPU(o Options, g gpuOptions) (b backend, info Info, err error) {
 	if err != nil {
 		return nil, info, err
 	}
+	off := os.Getenv(launchVariable)
+	d.graphs.off = strings.Contains(off, "eager")
+	d.early = target == cuda.SM90a && !strings.Contains(off, "serial")
 	if err := d.open(target, g); err != nil {
 		return nil, info, err
 	}
@@ -225,15 +236,19 @@ func (g *gpu) prepare() (Ops, error) {
 	if err := g.fail(g.uploads.wait()); err != nil {
 		return nil, err
 	}
+	g.forgetGraphs()
 	return g, nil
 }
 
-// settle gives the driver what was queued, and nobody waits for it.
+// settle gives the driver what was queued, and nobody waits for it. While the device works, graphs are made.
 func (g *gpu) settle() error {
 	if g.lost != nil {
 		return g.lost
 	}
-	return g.fail(g.stream.Flush())
+	if err := g.fail(g.stream.Flush()); err != nil {
+		return err
+	}
+	return g.capture()
 }
 
 // fail turns the driver's errors into the package's. One that says that the device is lost is kept.
@@ -274,12 +289,16 @@ func (g *gpu) close() {
 		_ = g.uploads.wait()
 		if g.stream != nil {
 			_ = g.stream.Sync()
+			for _, r := range g.graphs.live {
+				r.forget()
+			}
 			_ = g.stream.Close()
 		}
 		for _, m := range g.modules {
 			_ = m.Close()
 		}
 		g.writes.close(g.context)
+		g.fetches.close(g.context)
 		_ = g.context.FreeHost(g.reads)
 		g.memory.close()
 		_ = g.context.Close()
@@ -298,6 +317,7 @@ func launch[P any](g *gpu, geometry cuda.Geometry, params *P) error {
 		Grid:        cuda.Dim{X: uint32(geometry.Blocks[0]), Y: uint32(geometry.Blocks[1])},
 		Block:       cuda.Dim{X: uint32(geometry.Threads)},
 		SharedBytes: geometry.SharedBytes,
+		Early:       g.early,
 	}
 	if err := cuda.Launch(g.stream, f.Function, shape, params); err != nil {
 		return g.fail(err)

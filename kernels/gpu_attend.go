@@ -101,7 +101,7 @@ func (g *gpu) Attend(p *AttendParams) error {
 		Q: address(p.Q), Out: address(p.Out), Positions: address(p.Positions), Rope: address(p.Rope), KV: cacheOf(&p.KV),
 		HeadStride: int64(p.KV.Type.HeadBytes(p.HeadDim)), Segments: address(p.Work.Segments), Blocks: address(p.Work.Blocks),
 		Items: address(p.Work.Items), QStride: int64(p.QStride), Heads: int32(p.Heads), KVHeads: int32(p.KVHeads),
-		HeadDim: int32(p.HeadDim), ItemsMost: int32(p.Work.ItemCount), Scale: p.Scale,
+		HeadDim: int32(p.HeadDim), ItemsMost: int32(p.Work.ItemCount), ItemCount: address(p.Work.Counts), Scale: p.Scale,
 	}
 	if g.simpleAttention {
 		return launch(g, cuda.AttendGeometry(cuda.AttendSimpleBF16, p.Work.ItemCount), &k)
@@ -126,7 +126,7 @@ func (g *gpu) Attend(p *AttendParams) error {
 	if err := launch(g, cuda.AttendGeometry(a.kernels.Decode, g.functions[a.kernels.Decode].blocks), &k); err != nil {
 		return err
 	}
-	if !a.kernels.OnlyDecode {
+	if !a.kernels.OnlyDecode && !(p.Work.Single && p.Heads/p.KVHeads <= a.kernels.DecodeQueries) {
 		if err := launch(g, cuda.AttendGeometry(a.kernels.Prefill, g.functions[a.kernels.Prefill].blocks), &k); err != nil {
 			return err
 		}
@@ -156,7 +156,7 @@ func (g *gpu) planAttention(p *AttendParams, k *cuda.AttendParams, parts int) er
 	a.plan = cuda.AttendPlanParams{
 		Items: k.Items, Segments: k.Segments, Positions: k.Positions, Counts: k.Counts,
 		DecodeTiles: k.DecodeTiles, PrefillTiles: k.PrefillTiles, Merges: k.Merges, PartList: k.PartList,
-		ItemsMost: k.ItemsMost, PartsMost: int32(parts), Group: int32(group), DecodeQueries: int32(a.kernels.DecodeQueries),
+		ItemsMost: k.ItemsMost, ItemCount: k.ItemCount, PartsMost: int32(parts), Group: int32(group), DecodeQueries: int32(a.kernels.DecodeQueries),
 	}
 	if a.kernels.OnlyDecode {
 		a.plan.OnlyDecode = 1

@@ -71,6 +71,9 @@ func (g *gpu) Write(dst Buffer, src []byte) error {
 	if ck.sameSize(dst.size, len(src)); ck.err != nil {
 		return ck.err
 	}
+	if g.graphs.capturing {
+		return errCapturing
+	}
 	g.attention.overwritten(dst)
 	to := cuda.Ptr(address(dst))
 	for len(src) > 0 {
@@ -91,6 +94,9 @@ func (g *gpu) Read(dst []byte, src Buffer) error {
 	ck := g.check("Read")
 	if ck.sameSize(len(dst), src.size); ck.err != nil {
 		return ck.err
+	}
+	if g.graphs.capturing {
+		return errCapturing
 	}
 	from := cuda.Ptr(address(src))
 	for len(dst) > 0 {

@@ -66,7 +66,7 @@ func TestGPULaunches(t *testing.T) {
 		want []step
 	}{
 		{"Embed", []step{{cuda.EmbedBF16, [2]int{rows, 1}, 256, func(t *testing.T, l launched) {
-			require.Equal(t, cuda.EmbedParams{Tokens: address(f.Embed.Tokens), Out: address(f.Embed.Out), Table: one(&f.Embed.Table), Rows: rows, Cols: hidden},
+			require.Equal(t, cuda.EmbedParams{Tokens: address(f.Embed.Tokens), Out: address(f.Embed.Out), Table: one(&f.Embed.Table), Rows: rows, Cols: hidden, SampledStride: 6},
 				paramsOf[cuda.EmbedParams](t, l))
 		}}}},
 		{"NormQKV", []step{

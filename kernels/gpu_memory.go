@@ -226,6 +226,9 @@ func (g *gpu) room(kind roomKind, bytes int) (uint64, error) {
 	if bytes <= s.bytes && (bytes == s.bytes || !g.memory.exact) {
 		return uint64(s.at), nil
 	}
+	if g.graphs.capturing {
+		return 0, errCapturing
+	}
 	if err := g.stream.Sync(); err != nil {
 		return 0, g.fail(err)
 	}

@@ -106,6 +106,9 @@ type expertTables struct {
 func (g *gpu) expertsOf(p *MoEParams) (expertTable, error) {
 	x, key, sum := &g.experts, &p.GateUp[0], sumOf(p.GateUp)+3*sumOf(p.Down)
 	if x.frees != g.memory.frees.Load() {
+		if g.graphs.capturing {
+			return expertTable{}, errCapturing
+		}
 		if err := g.forgetExperts(); err != nil {
 			return expertTable{}, err
 		}

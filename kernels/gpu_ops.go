@@ -13,6 +13,7 @@ func (g *gpu) Embed(p *EmbedParams) error {
 	}
 	k := cuda.EmbedParams{
 		Tokens: address(p.Tokens), Out: address(p.Out), Table: partsOf(&p.Table), Rows: int32(p.Rows), Cols: int32(p.Table.Cols),
+		Sampled: address(p.Sampled), SampledRows: int32(p.Sampled.size / sizeOf[SampleOut]()), SampledStride: int32(sizeOf[SampleOut]() / 4),
 	}
 	return launch(g, k.Geometry(), &k)
 }

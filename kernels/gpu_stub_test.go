@@ -128,6 +128,7 @@ type launched struct {
 	grid   [2]int
 	block  int
 	shared int
+	early  bool
 	params []byte
 }
 
@@ -142,6 +143,9 @@ func (s *stub) launchesSince(t testing.TB) []launched {
 		var l launched
 		var z, y1, z1 int
 		var params string
+		if l.early = strings.Contains(line, " early=1"); l.early {
+			line = strings.Replace(line, " early=1", "", 1)
+		}
 		_, err := fmt.Sscanf(line, "launch %s grid=%d,%d,%d block=%d,%d,%d shared=%d params=%s",
 			&l.kernel, &l.grid[0], &l.grid[1], &z, &l.block, &y1, &z1, &l.shared, &params)
 		require.NoError(t, err, line)

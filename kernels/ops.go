@@ -27,12 +27,14 @@ type Ops interface {
 	Copy(dst, src Buffer) error
 }
 
-// EmbedParams: Out[r] = Table[Tokens[r]], not scaled.
+// EmbedParams: Out[r] = Table[Tokens[r]], not scaled. A token -(i+1) stands for Sampled[i].Token, so that a step can follow
+// another before the host knows what that one has sampled.
 type EmbedParams struct {
-	Tokens Buffer // [Rows] int32, each in [0, Table.Rows)
-	Table  Weight // [Vocab, Hidden]
-	Out    Buffer // [Rows, Hidden] activations
-	Rows   int
+	Tokens  Buffer // [Rows] int32, each in [0, Table.Rows), or negative and in Sampled
+	Sampled Buffer // [any] SampleOut; or zero: no token is negative
+	Table   Weight // [Vocab, Hidden]
+	Out     Buffer // [Rows, Hidden] activations
+	Rows    int
 }
 
 // NormQKVParams: Out[r] = W · RMSNorm(X[r], Norm) + bias.
@@ -94,6 +96,12 @@ type Work struct {
 	SharedRows Buffer // [SharedRowCount] int32
 
 	ItemCount, SegmentCount, BlockCount, SharedCount, SharedRowCount int
+
+	// Counts are the five numbers above, in that order, where a step that is replayed has them: those above are then the most
+	// that there may be. Zero for a step that has as many. It is for GPUs.
+	Counts Buffer // [5] int32
+	// Single says that every item has one row and segments of its own.
+	Single bool
 }
 
 // ShareTile is the tokens that a shared item's end is a multiple of. The CPU meets keys in tiles of so many, from

@@ -190,7 +190,7 @@ func (m *sharing) settle(s *shared, p Prompt, source BlockID, need int) (cached 
 				at.broken = true
 			}
 			if sl.load {
-				cached += spared - m.load(b, sl, len(p.Tokens))
+				cached += spared - m.load(b, sl, p.Tokens)
 			}
 		}
 		at.parent = b

@@ -94,6 +94,7 @@ type Move struct {
 	Kind     MoveKind
 	From, To BlockID
 	Key      Key
+	Tokens   []int32 // of a load or a store: the block's token ids; the manager keeps them unchanged until Moved
 }
 
 // Stats is what a manager reports of itself. The engine counts computed tokens on its own, in the forward pass.

@@ -3,7 +3,8 @@ package kvcache
 // Learner is an optional ability of a Manager: what was generated can be found again like what was asked.
 type Learner interface {
 	// Learn tells the ids of a sequence's next tokens, after its prompt and those told before. There must be room for them:
-	// Extend comes first. An unknown sequence is ignored.
+	// Extend comes first. Next, View and Wrote may come before: a step is planned while the one that draws its tokens runs. An
+	// unknown sequence is ignored.
 	Learn(id SeqID, tokens []int32)
 }
 

@@ -34,10 +34,11 @@ type Tier interface {
 type Store interface {
 	// Has says whether Load would find a block. It must be quick: it is asked for each block of a prompt.
 	Has(Key) bool
-	// Load reads a block's bytes into dst. It fails where the block is not there any more, or is damaged.
-	Load(k Key, dst []byte) error
-	// Save keeps a block's bytes. Where it fails, the block is lost and nothing else.
-	Save(k Key, src []byte) error
+	// Load reads a block's bytes into dst. It fails where the block is not there any more, is damaged, or was saved with other
+	// token ids: a key alone proves nothing.
+	Load(k Key, tokens []int32, dst []byte) error
+	// Save keeps a block's bytes and the ids of its tokens. Where it fails, the block is lost and nothing else.
+	Save(k Key, tokens []int32, src []byte) error
 	// Close ends it; what was saved stays. Twice is fine.
 	Close() error
 }

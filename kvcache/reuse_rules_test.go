@@ -2,6 +2,7 @@ package kvcache_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/quire-llm/quire/kvcache"
@@ -20,12 +21,13 @@ func (s tiered) NewManager(p *kvcache.Pool, g kvcache.Geometry) (kvcache.Manager
 	return tieredManager{m, held}, err
 }
 
-type keySet map[kvcache.Key]bool
+// keySet is the keys with the token ids that were stored under them.
+type keySet map[kvcache.Key][]int32
 
 func (k keySet) Open(kvcache.Geometry) (kvcache.Store, error) { return k, nil }
-func (k keySet) Has(key kvcache.Key) bool                     { return k[key] }
-func (keySet) Load(kvcache.Key, []byte) error                 { return nil }
-func (keySet) Save(kvcache.Key, []byte) error                 { return nil }
+func (k keySet) Has(key kvcache.Key) bool                     { return k[key] != nil }
+func (keySet) Load(kvcache.Key, []int32, []byte) error        { return nil }
+func (keySet) Save(kvcache.Key, []int32, []byte) error        { return nil }
 func (keySet) Close() error                                   { return nil }
 
 type tieredManager struct {
@@ -36,9 +38,12 @@ type tieredManager struct {
 func (m tieredManager) Moved(mv kvcache.Move, err error) {
 	switch {
 	case mv.Kind == kvcache.MoveStore && err == nil:
-		m.held[mv.Key] = true
+		m.held[mv.Key] = slices.Clone(mv.Tokens)
 	case mv.Kind == kvcache.MoveLoad && err != nil:
 		delete(m.held, mv.Key) // as a store does with a file that is damaged
+	}
+	if held := m.held[mv.Key]; mv.Kind == kvcache.MoveLoad && err == nil && held != nil && !slices.Equal(held, mv.Tokens) {
+		panic(fmt.Sprintf("loaded as tokens %v, stored as %v", mv.Tokens, held))
 	}
 	m.Manager.Moved(mv, err)
 }

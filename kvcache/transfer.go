@@ -49,13 +49,15 @@ func (m *sharing) release(b BlockID) {
 
 // load asks for a block's content from another tier. It returns how many tokens are computed all the same: the last one of a
 // prompt.
-func (m *sharing) load(b BlockID, sl *slot, tokens int) (again int) {
+func (m *sharing) load(b BlockID, sl *slot, prompt []int32) (again int) {
+	tokens := len(prompt)
 	n := &m.nodes[b]
+	text := m.textOf(b)[:copy(m.textOf(b), prompt[sl.start:sl.end])] // outlives the sequence, as the transfer does
 	n.filling, n.brought = true, int32(sl.end-sl.start)
 	again = count(sl.end == tokens)
 	n.brought -= int32(again)
 	m.refer(b)
-	m.transfers.queue = append(m.transfers.queue, Move{Kind: MoveLoad, To: b, Key: sl.key})
+	m.transfers.queue = append(m.transfers.queue, Move{Kind: MoveLoad, To: b, Key: sl.key, Tokens: text})
 	return again
 }
 
@@ -134,7 +136,7 @@ func (m *sharing) Moves(dst []Move) []Move {
 		}
 		m.refer(w.block)
 		m.nodes[w.block].storing = true
-		dst = append(dst, Move{Kind: MoveStore, From: w.block, Key: w.key})
+		dst = append(dst, Move{Kind: MoveStore, From: w.block, Key: w.key, Tokens: m.textOf(w.block)[:m.nodes[w.block].whole]})
 		t.flying++
 		t.saving++
 	}

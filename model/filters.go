@@ -19,26 +19,22 @@ type filterBuffers struct {
 	rows, biases, counts kernels.Buffer
 }
 
-// SampleFiltered is Sample with filters. It allocates only for longer lists than any before.
-func (m *Model) SampleFiltered(ops kernels.Ops, params []kernels.SampleRow, filters Filters, topN int, out []kernels.SampleOut, topTokens []int32, topLogits []float32) error {
+// copyFilters brings filters to the device.
+func (m *Model) copyFilters(ops kernels.Ops, filters Filters, rows int) (b filterBuffers, err error) {
 	if filters.Rows == nil {
-		return m.Sample(ops, params, topN, out, topTokens, topLogits)
+		return b, nil
 	}
-	if len(filters.Rows) != len(params) {
-		return fmt.Errorf("model: sampling: got filters for %d rows and parameters for %d", len(filters.Rows), len(params))
+	if len(filters.Rows) != rows {
+		return b, fmt.Errorf("model: sampling: got filters for %d rows and parameters for %d", len(filters.Rows), rows)
 	}
-	var b filterBuffers
-	var err error
 	if b.rows, err = copyTo(m, ops, &m.filters.rows, filters.Rows); err != nil {
-		return err
+		return b, err
 	}
 	if b.biases, err = copyTo(m, ops, &m.filters.biases, filters.Biases); err != nil {
-		return err
+		return b, err
 	}
-	if b.counts, err = copyTo(m, ops, &m.filters.counts, filters.Counts); err != nil {
-		return err
-	}
-	return m.sample(ops, params, b, topN, out, topTokens, topLogits)
+	b.counts, err = copyTo(m, ops, &m.filters.counts, filters.Counts)
+	return b, err
 }
 
 // copyTo copies data to the device, into b, which is made larger if need be.

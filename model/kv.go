@@ -78,6 +78,9 @@ func (kv *KV) BlockBytes() int { return kv.blockBytes * len(kv.layers) }
 // Bytes is the memory taken, the null block included.
 func (kv *KV) Bytes() int { return kv.memory.Bytes() }
 
+// Layer is where one layer's keys and values lie.
+func (kv *KV) Layer(i int) kernels.KVLayout { return kv.layers[i] }
+
 // CopyBlock copies block from to block to in all layers, in stream order.
 func (kv *KV) CopyBlock(ops kernels.Ops, from, to int) error {
 	if from < 1 || from > kv.blocks || to < 1 || to > kv.blocks || from == to {

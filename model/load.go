@@ -117,6 +117,11 @@ func (m *Model) allocate() error {
 	if m.lists, err = attention.NewBuffers(m.device, o.lists()); err != nil {
 		return err
 	}
+	if m.device.Info().Kind == "cuda" {
+		if err := m.replays.open(m.device, o); err != nil {
+			return err
+		}
+	}
 	table := c.Rope.Table(o.MaxContext, c.HeadDim)
 	return m.device.Do(context.Background(), func(ops kernels.Ops) error {
 		return ops.Write(m.Rope, kernels.AsBytes(table))

@@ -40,6 +40,9 @@ func PlanMemory(c Config, o LoadOptions, activationBytes int) Memory {
 		m.Activations += int64(p.bytes)
 	}
 	m.Activations += int64(o.lists().Bytes())
+	if activationBytes == 2 { // of a device that replays
+		m.Activations += int64(o.packedBytes(o.lists().Blocks))
+	}
 	m.Rope = 4 * int64(o.MaxContext) * int64(c.HeadDim)
 	return m
 }
@@ -61,12 +64,17 @@ func (a *activations) parts(c Config, o LoadOptions, activationBytes int) []part
 		{&a.gateUp, rows * 2 * c.Intermediate * act},
 		{&a.index, logitRows * 4},
 		{&a.logits, logitRows * c.Vocab * 4},
-		{&a.params, logitRows * int(unsafe.Sizeof(kernels.SampleRow{}))},
-		{&a.sampled, logitRows * int(unsafe.Sizeof(kernels.SampleOut{}))},
+		{&a.params, logitRows * sampleRowBytes},
+		{&a.sampled, max(rows, logitRows) * sampleOutBytes},
 		{&a.topTokens, logitRows * MaxTop * 4},
 		{&a.topLogits, logitRows * MaxTop * 4},
 	}
 }
+
+const (
+	sampleRowBytes = int(unsafe.Sizeof(kernels.SampleRow{}))
+	sampleOutBytes = int(unsafe.Sizeof(kernels.SampleOut{}))
+)
 
 // lists is the room for work lists that a model starts with: every row of a step a sequence of its own with a past of
 // 1024 tokens in two segments, that shares them on two levels. Reserve makes more.

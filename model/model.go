@@ -17,17 +17,23 @@ type Model struct {
 	Head      kernels.Weight // [Vocab, Hidden]; Embedding where it is tied, but for its format
 	Rope      kernels.Buffer // [MaxContext, HeadDim] float32, see Rope.Table
 
-	device   *kernels.Device
-	options  LoadOptions
-	memory   Memory
-	uploads  []kernels.Buffer // weights
-	image    int8Image        // of weights in int8
-	act      activations
-	filters  filterBuffers
-	lists    *attention.Buffers
-	step     step
-	logits   int // rows of the last Logits
-	computed atomic.Int64
+	device  *kernels.Device
+	options LoadOptions
+	memory  Memory
+	uploads []kernels.Buffer // weights
+	image   int8Image        // of weights in int8
+	act     activations
+	filters filterBuffers
+	lists   *attention.Buffers
+	step    step
+	rows    int // of the last Forward
+	logits  int // rows of the last Logits
+	asked   int // rows that were asked for since the last Forward
+	index   []int32
+	replays replays
+	// replaying is the recording that the last Forward used; nil if none.
+	replaying *recording
+	computed  atomic.Int64
 }
 
 // Layer is one decoder layer: plain data, so that a kernel which runs all layers can read the table too. A layer has
@@ -58,7 +64,7 @@ type activations struct {
 	index     kernels.Buffer // [MaxLogitRows] int32
 	logits    kernels.Buffer // [MaxLogitRows, Vocab] float32
 	params    kernels.Buffer // [MaxLogitRows] SampleRow
-	sampled   kernels.Buffer // [MaxLogitRows] SampleOut
+	sampled   kernels.Buffer // [MaxRows] SampleOut
 	topTokens kernels.Buffer // [MaxLogitRows, MaxTop] int32
 	topLogits kernels.Buffer // [MaxLogitRows, MaxTop] float32
 }
@@ -93,4 +99,5 @@ func (m *Model) Close() {
 	if m.lists != nil {
 		m.lists.Free()
 	}
+	m.replays.free(m.device)
 }

@@ -8,6 +8,7 @@ type step struct {
 	ops       kernels.Ops
 	err       error
 	rows      int
+	tokens    kernels.Buffer
 	positions kernels.Buffer
 	slots     kernels.Buffer
 	work      kernels.Work

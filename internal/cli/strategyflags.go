@@ -9,6 +9,7 @@ import (
 
 	"github.com/quire-llm/quire/kvcache"
 	"github.com/quire-llm/quire/kvcache/disk"
+	"github.com/quire-llm/quire/kvcache/host"
 )
 
 // StrategyFlags say how the KV cache is shared.
@@ -23,6 +24,7 @@ type StrategyFlags struct {
 
 	KeepBytes string
 	Evict     string
+	HostBytes string
 	Disk      string
 	DiskBytes string
 
@@ -49,6 +51,7 @@ func (f *EngineFlags) RegisterStrategy(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.ChunkByContent, "chunk-by-content", false, "chunked: cut where the content says so, into chunks of --chunk-tokens on average")
 	flags.StringVar(&c.KeepBytes, "reuse-bytes", "", "reuse: most memory that blocks which nobody uses take, as in 2GiB (default: all of the cache)")
 	flags.StringVar(&c.Evict, "reuse-evict", "cost-age", "reuse: what is given up first: cost-age or lru")
+	flags.StringVar(&c.HostBytes, "reuse-host-bytes", "", "reuse: host memory that keeps blocks which the cache has no room for, as in 8GiB (default: none)")
 	flags.StringVar(&c.Disk, "reuse-disk", "", "reuse: `directory` that keeps blocks on disk, also for the next start (default: none)")
 	flags.StringVar(&c.DiskBytes, "reuse-disk-bytes", "", "reuse: most that the directory takes, as in 20GiB (default 16GiB)")
 	c.given = flags.Changed
@@ -69,7 +72,7 @@ func (c *StrategyFlags) Strategy() (kvcache.Strategy, error) {
 		flags []string
 	}{
 		{chunkedFlag, []string{"chunk-independent", "chunk-after-head", "chunk-recompute", "chunk-tokens", "chunk-by-content"}},
-		{reuseFlag, []string{"reuse-bytes", "reuse-evict", "reuse-disk", "reuse-disk-bytes"}},
+		{reuseFlag, []string{"reuse-bytes", "reuse-evict", "reuse-host-bytes", "reuse-disk", "reuse-disk-bytes"}},
 	} {
 		for _, flag := range group.flags {
 			if c.given != nil && c.given(flag) && !strings.Contains(name, group.of) {
@@ -124,6 +127,13 @@ func (c *StrategyFlags) reuse(over kvcache.Strategy) (kvcache.Strategy, error) {
 		s.Tier = disk.Tier{Dir: c.Disk, Bytes: bound}
 	case bound > 0:
 		return nil, UsageError("name a directory with --reuse-disk", "--reuse-disk-bytes without a directory")
+	}
+	memory, err := parseBytes("reuse-host-bytes", c.HostBytes)
+	switch {
+	case err != nil:
+		return nil, err
+	case memory > 0:
+		s.Tier = host.Tier{Bytes: memory, Under: s.Tier}
 	}
 	return s, nil
 }

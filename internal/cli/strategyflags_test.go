@@ -9,6 +9,7 @@ import (
 
 	"github.com/quire-llm/quire/kvcache"
 	"github.com/quire-llm/quire/kvcache/disk"
+	"github.com/quire-llm/quire/kvcache/host"
 )
 
 func TestStrategyFlags(t *testing.T) {
@@ -38,6 +39,9 @@ func TestStrategyFlags(t *testing.T) {
 		{"--cache reuse --reuse-bytes -5", nil, "--reuse-bytes must be a size"},
 		{"--cache reuse --reuse-bytes 9999999TiB", nil, "must be a size"},
 		{"--cache reuse --reuse-bytes 5KB", nil, "must be a size"},
+		{"--cache reuse --reuse-host-bytes 5000", kvcache.Reuse{Over: kvcache.Cascade{}, Tier: host.Tier{Bytes: 5000}}, ""},
+		{"--cache reuse --reuse-host-bytes 5000 --reuse-disk d", kvcache.Reuse{Over: kvcache.Cascade{}, Tier: host.Tier{Bytes: 5000, Under: disk.Tier{Dir: "d"}}}, ""},
+		{"--cache cascade --reuse-host-bytes 5000", nil, "means nothing to --cache cascade"},
 		{"--cache reuse --reuse-disk-bytes 5MiB", nil, "without a directory"},
 	} {
 		t.Run(c.args, func(t *testing.T) {

@@ -13,13 +13,16 @@ static_assert(offsetof(WeightParts, data) == 0);
 static_assert(offsetof(WeightParts, bias) == 32);
 static_assert(offsetof(WeightParts, ends) == 64);
 
-static_assert(sizeof(EmbedParams) == 104);
+static_assert(sizeof(EmbedParams) == 120);
 static_assert(alignof(EmbedParams) == 8);
 static_assert(offsetof(EmbedParams, tokens) == 0);
-static_assert(offsetof(EmbedParams, out) == 8);
-static_assert(offsetof(EmbedParams, table) == 16);
-static_assert(offsetof(EmbedParams, rows) == 96);
-static_assert(offsetof(EmbedParams, cols) == 100);
+static_assert(offsetof(EmbedParams, sampled) == 8);
+static_assert(offsetof(EmbedParams, out) == 16);
+static_assert(offsetof(EmbedParams, table) == 24);
+static_assert(offsetof(EmbedParams, rows) == 104);
+static_assert(offsetof(EmbedParams, cols) == 108);
+static_assert(offsetof(EmbedParams, sampled_rows) == 112);
+static_assert(offsetof(EmbedParams, sampled_stride) == 116);
 
 static_assert(sizeof(RMSNormParams) == 48);
 static_assert(alignof(RMSNormParams) == 8);

@@ -56,15 +56,19 @@ struct WeightParts {
   int32_t ends[kMaxParts];      // first row after the part; unused parts repeat the last one's
 };
 
-// EmbedParams: out[r] = table[tokens[r]]; zeros for a token outside the table.
+// EmbedParams: out[r] = table[tokens[r]]; zeros for a token outside the table. A token -(i+1) stands
+// for sampled[i]'s.
 //
 // Kernels of embed.cu: embed_bf16.
 struct EmbedParams {
-  const int32_t* tokens;  // [rows]
+  const int32_t* tokens;   // [rows]
+  const int32_t* sampled;  // [any, sampled_stride], the token first: SampleOut; or null
   bf16* out;              // [rows, cols]
   WeightParts table;
   int32_t rows;
   int32_t cols;
+  int32_t sampled_rows;  // a token that points beyond them is outside the table
+  int32_t sampled_stride;
 };
 
 // RMSNormParams: out[i] = RMSNorm(x[index[i]], weight).

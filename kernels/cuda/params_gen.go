@@ -87,13 +87,17 @@ type WeightParts struct {
 	Ends [4]int32  // first row after the part; unused parts repeat the last one's
 }
 
-// EmbedParams: out[r] = table[tokens[r]]; zeros for a token outside the table.
+// EmbedParams: out[r] = table[tokens[r]]; zeros for a token outside the table. A token -(i+1) stands
+// for sampled[i]'s.
 type EmbedParams struct {
-	Tokens uint64 // [rows]
-	Out    uint64 // [rows, cols]
-	Table  WeightParts
-	Rows   int32
-	Cols   int32
+	Tokens        uint64 // [rows]
+	Sampled       uint64 // [any, sampled_stride], the token first: SampleOut; or null
+	Out           uint64 // [rows, cols]
+	Table         WeightParts
+	Rows          int32
+	Cols          int32
+	SampledRows   int32 // a token that points beyond them is outside the table
+	SampledStride int32
 }
 
 // RMSNormParams: out[i] = RMSNorm(x[index[i]], weight).
@@ -459,7 +463,7 @@ var kernelTable = [Kernels]struct {
 	name, image string
 	paramsBytes int
 }{
-	{"embed_bf16", "embed", 104},
+	{"embed_bf16", "embed", 120},
 	{"rmsnorm_bf16", "norm", 48},
 	{"gemm_large_bf16", "gemm", 128},
 	{"gemm_small_bf16", "gemm", 128},

@@ -1,7 +1,7 @@
 // Package disk keeps cache blocks in files, so that they outlive the process: a [kvcache.Tier] for [kvcache.Reuse].
 //
-// Each block is a file, named by its key, which is a hash of the model's identity and of all tokens up to the block's last. It
-// is written under another name first, so that a file is whole or not there; a checksum tells what happened to it later. Files
+// Each block is a file, named by its key, which is a hash of the model's identity and of all tokens up to the block's last; the
+// ids of the block's own tokens stand in the file and are compared when it is read. It is written under another name first, so that a file is whole or not there; a checksum tells what happened to it later. Files
 // of other models, or of none, are left alone.
 package disk
 
@@ -42,7 +42,7 @@ func (t Tier) Open(g kvcache.Geometry) (kvcache.Store, error) {
 		return nil, fmt.Errorf("disk: a bound of %d bytes on %q, want 0 or more", t.Bytes, t.Dir)
 	}
 	s := &Store{
-		dir: t.Dir, limit: t.Bytes, identity: identity(g), blockBytes: g.BlockTokens * g.BytesPerToken,
+		dir: t.Dir, limit: t.Bytes, identity: identity(g), blockBytes: g.BlockTokens * g.BytesPerToken, blockTokens: g.BlockTokens,
 		files: make(map[kvcache.Key]*list.Element),
 	}
 	if s.limit == 0 {
@@ -68,10 +68,11 @@ func identity(g kvcache.Geometry) [32]byte {
 
 // Store is an open directory. Its methods may be called from any goroutine.
 type Store struct {
-	dir        string
-	identity   [32]byte
-	blockBytes int
-	limit      int64
+	dir         string
+	identity    [32]byte
+	blockBytes  int
+	blockTokens int
+	limit       int64
 
 	mu       sync.Mutex
 	files    map[kvcache.Key]*list.Element // guarded by mu: of order
@@ -116,10 +117,13 @@ func (s *Store) Has(k kvcache.Key) bool {
 	return s.files[k] != nil
 }
 
-// Load reads a block. A file that is not what it should be is forgotten.
-func (s *Store) Load(k kvcache.Key, dst []byte) error {
+// Load reads a block. A file that is not what it should be, or holds other tokens, is forgotten.
+func (s *Store) Load(k kvcache.Key, tokens []int32, dst []byte) error {
 	path := s.path(k)
-	err := readBlock(path, s.identity, k, dst)
+	if len(tokens) > s.blockTokens {
+		return fmt.Errorf("disk: a block of %d tokens, of at most %d", len(tokens), s.blockTokens)
+	}
+	err := readBlock(path, s.identity, k, tokens, s.blockTokens, dst)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at := s.files[k]
@@ -137,14 +141,17 @@ func (s *Store) Load(k kvcache.Key, dst []byte) error {
 }
 
 // Save writes a block. A directory that is full or read-only is one warning; the blocks are lost, and that is all.
-func (s *Store) Save(k kvcache.Key, src []byte) error {
+func (s *Store) Save(k kvcache.Key, tokens []int32, src []byte) error {
+	if len(tokens) > s.blockTokens {
+		return fmt.Errorf("disk: a block of %d tokens, of at most %d", len(tokens), s.blockTokens)
+	}
 	if s.Has(k) {
 		return nil
 	}
 	s.mu.Lock()
 	s.makeRoom(s.fileBytes())
 	s.mu.Unlock()
-	err := writeBlock(s.path(k), s.identity, k, src)
+	err := writeBlock(s.path(k), s.identity, k, tokens, s.blockTokens, src)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
@@ -168,7 +175,7 @@ func (s *Store) path(k kvcache.Key) string {
 	return filepath.Join(s.dir, fmt.Sprintf("%x%s", k[:], suffix))
 }
 
-func (s *Store) fileBytes() int64 { return headerBytes + int64(s.blockBytes) }
+func (s *Store) fileBytes() int64 { return headerBytes + 4*int64(s.blockTokens) + int64(s.blockBytes) }
 
 // makeRoom deletes files until more bytes fit within the limit. It is called with mu held.
 func (s *Store) makeRoom(more int64) {
@@ -208,7 +215,7 @@ func (s *Store) scan(entries []os.DirEntry) {
 		}
 		h, err := readHeader(path)
 		switch {
-		case err == nil && h.identity != s.identity:
+		case err == nil && h.identity != s.identity, errors.Is(err, errVersion):
 			foreign++
 		case err != nil || s.path(h.key) != path || info.Size() != s.fileBytes():
 			damaged++

@@ -363,7 +363,8 @@ func (m *prefixManager) Moves(dst []kvcache.Move) []kvcache.Move {
 }
 
 func (m *prefixManager) Moved(mv kvcache.Move, err error) {
-	m.flying = slices.Delete(m.flying, slices.Index(m.flying, mv), slices.Index(m.flying, mv)+1)
+	at := slices.IndexFunc(m.flying, func(f kvcache.Move) bool { return f.Kind == mv.Kind && f.From == mv.From && f.To == mv.To })
+	m.flying = slices.Delete(m.flying, at, at+1)
 	m.infos[mv.From].moves--
 	m.infos[mv.To].moves--
 	b := m.geometry.BlockTokens

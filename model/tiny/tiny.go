@@ -1,5 +1,6 @@
 // Package tiny is the built-in model: 4.46 million parameters of Qwen3's architecture, trained for this project on
-// arithmetic, questions over short documents and a little small talk. A program that imports it carries 9 MB more.
+// arithmetic, questions over short documents and a little small talk. A program that imports it carries 9 MB more,
+// unless it is built with -tags notiny: then there is no such model.
 package tiny
 
 import (
@@ -12,12 +13,6 @@ import (
 // Name is what the model is asked for by.
 const Name = "tiny"
 
-// weights is apart from files because an embed.FS gives only copies, and because a program that wants the tokenizer
-// alone then does without them.
-//
-//go:embed qwen3/model.safetensors
-var weights []byte
-
 //go:embed qwen3/*.json
 var files embed.FS
 
@@ -25,11 +20,16 @@ var files embed.FS
 type Provider struct{}
 
 // Names is the one name.
-func (Provider) Names() []string { return []string{Name} }
+func (Provider) Names() []string {
+	if weights == nil {
+		return nil
+	}
+	return []string{Name}
+}
 
 // Open opens the model if that is its name.
 func (Provider) Open(name string) (*model.Checkpoint, error) {
-	if name != Name {
+	if name != Name || weights == nil {
 		return nil, nil
 	}
 	return model.NewEmbedded(name, Files(), weights)

@@ -31,6 +31,7 @@ func Asked(args []string) bool {
 
 // settings are what a result depends on besides model and machine.
 type settings struct {
+	Workloads   []string
 	Prefixes    []int
 	Sequences   []int
 	Output      int
@@ -42,6 +43,7 @@ type settings struct {
 }
 
 func (s *settings) register(f *pflag.FlagSet) {
+	f.StringSliceVar(&s.Workloads, "workloads", nil, "only workloads with one of these `words` in their name, such as nothing or \"prefix 1024 x 16\" (default: all)")
 	f.IntSliceVar(&s.Prefixes, "prefixes", []int{512, 1024, 2048, 4096, 8192}, "`tokens` that the prompts of a batch have in common, scaled to the model's context")
 	f.IntSliceVar(&s.Sequences, "sequences", []int{8, 16, 64, 256}, "`counts` of prompts in a batch with a common prefix")
 	f.IntVar(&s.Output, "max-output", 32, "tokens generated for each prompt")

@@ -74,11 +74,12 @@ func TestWorkloads(t *testing.T) {
 		names = append(names, w.name)
 		require.LessOrEqual(t, w.inputs, s.MaxTokens, w.name)
 	}
-	require.Equal(t, []string{"prefix 512 x 8", "rag", "chat", "nothing shared x 1", "nothing shared x 16"}, names)
+	require.Equal(t, []string{"prefix 512 x 8", "warm prefix 512", "rag", "chat", "nothing shared x 1", "nothing shared x 16"}, names)
 	require.Equal(t, []string{
 		"a prefix of 4096 tokens is scaled to 4000, for the model's context of 4096",
 		"a prefix of 8192 tokens is scaled to 4000, for the model's context of 4096",
 		"prefix 4000 x 8 is left out: 32512 prompt tokens, more than --max-tokens 20000",
+		"warm prefix 4000 is left out: 32128 prompt tokens, more than --max-tokens 20000",
 		"agents is left out: 22080 prompt tokens, more than --max-tokens 20000",
 	}, notes)
 }

@@ -3,6 +3,7 @@ package fair
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/quire-llm/quire/bench/internal/suite"
 )
@@ -28,9 +29,13 @@ func workloads(s *settings, context int) (all []workload, notes []string) {
 			wanted = append(wanted, sharedPrefix(prefix, n))
 		}
 	}
+	for _, prefix := range prefixes {
+		wanted = append(wanted, warmPrefix(prefix))
+	}
 	wanted = append(wanted, rag(), chat(s), agents(), nothingShared(1), nothingShared(16))
 	for _, w := range wanted {
 		switch {
+		case len(s.Workloads) > 0 && !slices.ContainsFunc(s.Workloads, func(part string) bool { return strings.Contains(w.name, part) }):
 		case w.longest+s.Output > context:
 			notes = append(notes, fmt.Sprintf("%s is left out: prompts of %d tokens and answers of %d do not fit the context of %d", w.name, w.longest, s.Output, context))
 		case s.MaxTokens > 0 && w.inputs > s.MaxTokens:
@@ -64,6 +69,20 @@ func sharedPrefix(prefix, n int) workload {
 				prompts[i] = prompt{shared, p.IDs(ownTokens)}
 			}
 			return prompts
+		},
+	}
+}
+
+// warmPrefix asks again and again after the same tokens, one prompt after the other, with nothing between them. The first one is
+// cold under every strategy, so that the median time to the first token is that of a warm prefix where one is kept.
+func warmPrefix(prefix int) workload {
+	const own, batches = 16, 8
+	shared := once(func(p *suite.Prompts) []int32 { return p.IDs(prefix) })
+	return workload{
+		name: fmt.Sprintf("warm prefix %d", prefix), about: fmt.Sprintf("prompts one after another, each of %d tokens after the same prefix", own),
+		prefix: prefix, batches: batches, sequences: 1, longest: prefix + own, inputs: batches * (prefix + own), repeating: true,
+		draw: func(b int, p *suite.Prompts, _ [][][]int32) []prompt {
+			return []prompt{{shared(p, b), p.IDs(own)}}
 		},
 	}
 }

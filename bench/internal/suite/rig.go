@@ -72,9 +72,14 @@ func (r *Rig) Engine(ctx context.Context, strategy kvcache.Strategy) (*engine.En
 // RepeatAs answers batches one after another, on an engine of its own whose options change has changed. It is otherwise like
 // Repeat.
 func (r *Rig) RepeatAs(ctx context.Context, what string, batches [][]engine.Request, change func(*engine.Options), progress *cli.Progress) (Sample, error) {
+	return r.Timed(ctx, what, batches, nil, change, progress)
+}
+
+// Timed is RepeatAs with something to call right before the clock starts, as in Repeat.
+func (r *Rig) Timed(ctx context.Context, what string, batches [][]engine.Request, ready func(context.Context) error, change func(*engine.Options), progress *cli.Progress) (Sample, error) {
 	options := r.s.options
 	change(&options)
-	r.s.ready, r.s.progress = nil, progress
+	r.s.ready, r.s.progress = ready, progress
 	defer r.s.watch(what)()
 	return r.s.repeat(ctx, Point{Batches: batches}, options)
 }

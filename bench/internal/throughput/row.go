@@ -1,4 +1,4 @@
-package main
+package throughput
 
 import (
 	"fmt"
@@ -17,6 +17,9 @@ type row struct {
 	Input                  int           `json:"input,omitempty"`
 	Output                 int           `json:"output,omitempty"`
 	Depth                  int           `json:"depth"`
+	Prefix                 int           `json:"prefix,omitempty"` // tokens that all prompts share, or that were in the cache
+	Variant                string        `json:"variant"`
+	Attention              string        `json:"attention"`
 	TotalInputTokens       int           `json:"total_input_tokens"`
 	TotalOutputTokens      int           `json:"total_output_tokens"`
 	TimeSeconds            float64       `json:"time_seconds"`
@@ -35,6 +38,9 @@ type row struct {
 	DecodeReadShare  float64  `json:"decode_share_of_read"`  // bytes that must be read over time, of the read bandwidth
 	DecodePeakShare  float64  `json:"decode_share_of_peak"`  // operations of decoding over time, of the same peak
 	Settings         settings `json:"settings"`              // in place of the suite's
+	Host             host     `json:"host"`
+	Versus           *versus  `json:"versus,omitempty"`
+	Warm             *warm    `json:"warm,omitempty"`
 	suite.Details
 
 	shape       shape
@@ -116,6 +122,7 @@ func printRow(w io.Writer, r row) {
 		rate, read, percent(r.DecodeReadShare),
 		roof.Before.ReadBytesPerSec()/1e9, roof.After.ReadBytesPerSec()/1e9,
 		r.peakOf(roof.Before)/1e9, r.peakOf(roof.After)/1e9)
+	printVariant(w, r)
 	if r.Workload == "nano" || r.Incomplete {
 		fmt.Fprintf(w, "%d prompt and %d output tokens, %d computed, %d preemptions\n", r.TotalInputTokens, r.TotalOutputTokens, r.TokensComputed, r.Samples[r.MedianRepeat].Preemptions)
 	}

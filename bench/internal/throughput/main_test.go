@@ -1,4 +1,4 @@
-package main
+package throughput
 
 import (
 	"bytes"
@@ -23,7 +23,7 @@ import (
 // run runs the program on the built-in model with a small probe.
 func run(ctx context.Context, dir string, more ...string) (exit cli.Exit, stdout, stderr string) {
 	var out, err bytes.Buffer
-	exit = suite.ExecuteCommand(ctx, newCommand(), append([]string{"-model", "tiny", "-probe-mib", "8", "-probe-ms", "2", "-warmup", "1", "-out", dir}, more...), &out, &err)
+	exit = suite.ExecuteCommand(ctx, NewCommand(), append([]string{"-model", "tiny", "-probe-mib", "8", "-probe-ms", "2", "-warmup", "1", "-out", dir}, more...), &out, &err)
 	return exit, out.String(), err.String()
 }
 
@@ -181,7 +181,7 @@ func TestWorkOfAHandMadeTrace(t *testing.T) {
 		{At: at(100, 150, 200, 300), Usage: engine.Usage{PromptTokens: 4}},
 		{At: at(150, 200), Usage: engine.Usage{PromptTokens: 6}},
 		{}, // cut short before its first token
-	}, start)
+	}, start, 0)
 	require.InDelta(t, 0.15, prefill.Seconds, 1e-9)
 	require.Equal(t, 10, prefill.Tokens)
 	// Prompts of 4 and 6, then the first answer's second token, which sees 5; the head for three rows.
@@ -191,6 +191,13 @@ func TestWorkOfAHandMadeTrace(t *testing.T) {
 	require.Equal(t, 3, decode.Tokens)
 	require.Equal(t, float64(2*1000+7*(6+7+7)), decode.Bytes)
 	require.Equal(t, float64(3*(2*10+2*3)+2*(6+7+7)), decode.Operations)
+
+	prefill, decode = c.work([]engine.Result{
+		{At: at(100, 200), Usage: engine.Usage{PromptTokens: 4}},
+		{At: at(100, 200), Usage: engine.Usage{PromptTokens: 6}},
+	}, start, 3)
+	require.Equal(t, float64(2*10*(4+3)+2*(10+21-6)+2*3*2), prefill.Operations, "three tokens are computed once")
+	require.Equal(t, float64(1000+7*(3+2+4)), decode.Bytes, "and read once a step")
 }
 
 func TestCostOfQwen3(t *testing.T) {
@@ -232,7 +239,7 @@ func TestRefused(t *testing.T) {
 		args []string
 		says string
 	}{
-		{"all bad values at once", []string{"-batch", "0", "-output", "0", "-workload", "x"}, "--workload must be grid or nano, got \"x\"; --batch must be at least 1, got 0; --output must be at least 1"},
+		{"all bad values at once", []string{"-batch", "0", "-output", "0", "-workload", "x"}, "--workload must be grid, nano, shared or warm, got \"x\"; --batch must be at least 1, got 0; --output must be at least 1"},
 		{"too many requests", []string{"-requests", "257"}, "at most 256"},
 		{"too long for the model", []string{"-depth", "5000"}, "do not fit the model's context of 4096"},
 		{"argument", []string{"tiny"}, "unexpected argument"},

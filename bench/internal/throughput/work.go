@@ -1,4 +1,4 @@
-package main
+package throughput
 
 import (
 	"time"
@@ -46,8 +46,9 @@ type phase struct {
 }
 
 // work splits a call in two at the moment when the last request got its first token, and counts what must be read and
-// computed at least in each part. Answers come with the time of every token; those of a step have the same.
-func (c *modelCost) work(results []engine.Result, start time.Time) (prefill, decode phase) {
+// computed at least in each part. Answers come with the time of every token; those of a step have the same. Tokens that all
+// prompts share are computed once, and read once a step.
+func (c *modelCost) work(results []engine.Result, start time.Time, shared int) (prefill, decode phase) {
 	var begin time.Time
 	for _, r := range results {
 		if len(r.At) > 0 && r.At[0].After(begin) {
@@ -60,9 +61,12 @@ func (c *modelCost) work(results []engine.Result, start time.Time) (prefill, dec
 		if len(r.At) == 0 {
 			continue
 		}
-		prompt := r.Usage.PromptTokens
+		prompt, known := r.Usage.PromptTokens, shared
+		if prefill.Tokens == 0 {
+			known = 0 // the first one computes for all
+		}
 		prefill.Tokens += prompt
-		prefill.Operations += c.operations(prompt, float64(prompt)*float64(prompt+1)/2, 1)
+		prefill.Operations += c.operations(prompt-known, float64(prompt)*float64(prompt+1)/2-float64(known)*float64(known+1)/2, 1)
 		for k := 1; k < len(r.At); k++ {
 			seen := float64(prompt + k)
 			if !r.At[k].After(begin) { // others were still reading their prompts
@@ -71,7 +75,7 @@ func (c *modelCost) work(results []engine.Result, start time.Time) (prefill, dec
 			}
 			steps[r.At[k]] = true
 			decode.Tokens++
-			decode.Bytes += seen * c.kvBytes
+			decode.Bytes += (seen - float64(shared)) * c.kvBytes
 			decode.Operations += c.operations(1, seen, 1)
 			if r.At[k].After(end) {
 				end = r.At[k]
@@ -79,7 +83,7 @@ func (c *modelCost) work(results []engine.Result, start time.Time) (prefill, dec
 		}
 	}
 	decode.Steps = len(steps)
-	decode.Bytes += float64(decode.Steps) * c.stepBytes
+	decode.Bytes += float64(decode.Steps) * (c.stepBytes + float64(shared)*c.kvBytes)
 	prefill.Seconds, decode.Seconds = max(begin.Sub(start).Seconds(), 0), end.Sub(begin).Seconds()
 	return prefill, decode
 }

@@ -1,9 +1,10 @@
-package main
+package throughput
 
 import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/quire-llm/quire/bench/internal/suite"
@@ -11,7 +12,6 @@ import (
 	"github.com/quire-llm/quire/internal/cli"
 	"github.com/quire-llm/quire/internal/stats"
 	"github.com/quire-llm/quire/kernels"
-	"github.com/quire-llm/quire/kvcache"
 )
 
 // bench is a measurement under way.
@@ -20,12 +20,17 @@ type bench struct {
 	rig      *suite.Rig
 	probe    *kernels.Probe
 	cost     modelCost
+	variants []variant
 	progress *cli.Progress
 }
 
 // openBench opens model, device and probe for the shapes.
 func openBench(ctx context.Context, s settings, shapes []shape, flags cli.EngineFlags, notes io.Writer) (*bench, error) {
-	common := suite.Settings{WarmupPrompt: "Benchmark warmup", WarmupTokens: s.Warmup, Temperature: s.Temperature, IgnoreEOS: true, Seed: s.Seed, Repeats: s.Repeats, TouchCache: s.Workload == "grid"}
+	common := suite.Settings{WarmupPrompt: "Benchmark warmup", WarmupTokens: s.Warmup, Temperature: s.Temperature, IgnoreEOS: true, Seed: s.Seed, Repeats: s.Repeats, TouchCache: s.Workload != "nano"}
+	variants, err := s.variants()
+	if err != nil {
+		return nil, err
+	}
 	if s.Workload == "nano" {
 		common.WarmupPrompt, common.MaxContext = nanoWarmupPrompt, nanoContext
 	}
@@ -39,10 +44,10 @@ func openBench(ctx context.Context, s settings, shapes []shape, flags cli.Engine
 		}
 		cache = max(cache, tokens)
 	}
-	if flags.CacheTokens == 0 && s.Workload == "grid" {
+	if flags.CacheTokens == 0 && s.Workload != "nano" {
 		flags.CacheTokens = max(cache, common.MaxInputTokens+common.MaxOutputTokens)
 	}
-	rig, err := suite.OpenRig(ctx, kvcache.Standard{}, common, flags, notes)
+	rig, err := suite.OpenRig(ctx, variants[0].strategy, common, flags, notes)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +58,8 @@ func openBench(ctx context.Context, s settings, shapes []shape, flags cli.Engine
 	}
 	took := rig.Settings()
 	s.MaxContext, s.Weights, s.KV, s.BlockTokens, s.CacheTokens, s.TouchCache = took.MaxContext, took.Weights, took.KV, took.BlockTokens, took.CacheTokens, took.TouchCache
-	return &bench{settings: s, rig: rig, probe: probe, cost: costOf(rig.Checkpoint().Config, rig.Weights(), rig.Details().KVBytesPerToken)}, nil
+	s.TouchCache = s.TouchCache && rig.Details().Device == "cpu" // a GPU's memory is all there
+	return &bench{variants: variants, settings: s, rig: rig, probe: probe, cost: costOf(rig.Checkpoint().Config, rig.Weights(), rig.Details().KVBytesPerToken)}, nil
 }
 
 func (b *bench) close() {
@@ -67,10 +73,12 @@ func (b *bench) measureAll(ctx context.Context, shapes []shape, text io.Writer) 
 	var rows []row
 	printHeading(text)
 	for _, p := range shapes {
-		r, err := b.measure(ctx, p)
-		rows = append(rows, r)
+		some, err := b.measure(ctx, p)
+		rows = append(rows, some...)
 		b.progress.Clear()
-		printRow(text, r)
+		for _, r := range some {
+			printRow(text, r)
+		}
 		if err != nil {
 			return rows, err
 		}
@@ -84,6 +92,7 @@ type repeat struct {
 	sample          suite.Sample
 	prefill, decode phase
 	roofs           roofs
+	steps           []engine.StepInfo
 }
 
 // roofs are the machine's limits just before a call and just after it.
@@ -92,33 +101,59 @@ type roofs struct {
 	After  kernels.Roofs `json:"after"`
 }
 
-// measure runs a shape's repeats. If that is cut short, it returns what was done until then, and the error.
-func (b *bench) measure(ctx context.Context, p shape) (row, error) {
-	requests := p.requests(&b.settings, b.rig.Prompts())
-	var repeats []repeat
+// measure runs a shape's repeats, in each of which the variants take turns: a row for each of them. If that is cut short, it
+// returns what was done until then, and the error.
+func (b *bench) measure(ctx context.Context, p shape) ([]row, error) {
+	batches := p.batches(&b.settings, b.rig.Prompts())
+	repeats := make([][]repeat, len(b.variants)) // [variants][repeats]
 	var failed error
 	for i := range b.settings.Repeats {
-		var r repeat
-		what := fmt.Sprintf("%s, repeat %d of %d", p.label(), i+1, b.settings.Repeats)
-		if r, failed = b.once(ctx, what, requests); failed == nil || i == 0 {
-			repeats = append(repeats, r)
+		for k, v := range b.variants {
+			var r repeat
+			what := fmt.Sprintf("%s, %s, repeat %d of %d", p.label(), v.name, i+1, b.settings.Repeats)
+			if r, failed = b.once(ctx, what, p, v, batches); failed == nil || i == 0 {
+				repeats[k] = append(repeats[k], r)
+			}
+			if failed != nil {
+				break
+			}
 		}
 		if failed != nil {
 			break
 		}
 	}
-	return b.newRow(p, repeats, failed), failed
+	var rows []row
+	for k, v := range b.variants {
+		if len(repeats[k]) > 0 {
+			rows = append(rows, b.newRow(p, v, repeats[k], repeats[0], failed))
+		}
+	}
+	return rows, failed
 }
 
-// once answers the requests in one call.
-func (b *bench) once(ctx context.Context, what string, requests []engine.Request) (r repeat, err error) {
+// once answers the requests in one call for each batch.
+func (b *bench) once(ctx context.Context, what string, p shape, v variant, batches [][]engine.Request) (r repeat, err error) {
+	var mu sync.Mutex // of r.steps, until the engine is closed
 	ready := func(ctx context.Context) (err error) {
 		r.roofs.Before, err = b.probe.Measure(ctx)
+		mu.Lock()
+		r.steps = r.steps[:0] // but for those of warming up
+		mu.Unlock()
 		return err
 	}
-	r.sample, err = b.rig.Repeat(ctx, what, requests, ready, b.progress)
-	if results := r.sample.Results(); len(results) > 0 {
-		r.prefill, r.decode = b.cost.work(results, r.sample.Start())
+	change := func(o *engine.Options) {
+		o.Cache, o.Attention, o.TouchCache = v.strategy, v.attention, b.settings.TouchCache
+		counted := o.Observer.StepDone
+		o.Observer.StepDone = func(step engine.StepInfo) {
+			counted(step)
+			mu.Lock()
+			r.steps = append(r.steps, step)
+			mu.Unlock()
+		}
+	}
+	r.sample, err = b.rig.Timed(ctx, what, batches, ready, change, b.progress)
+	if results := r.sample.Results(); len(results) > 0 && len(batches) == 1 {
+		r.prefill, r.decode = b.cost.work(results, r.sample.Start(), p.Prefix)
 	}
 	if err == nil {
 		r.roofs.After, err = b.probe.Measure(ctx)
@@ -127,7 +162,7 @@ func (b *bench) once(ctx context.Context, what string, requests []engine.Request
 }
 
 // newRow makes a row of its repeats. The figures are those of the repeat with the median time.
-func (b *bench) newRow(p shape, repeats []repeat, failed error) row {
+func (b *bench) newRow(p shape, v variant, repeats, first []repeat, failed error) row {
 	samples := make([]suite.Sample, len(repeats))
 	for i := range repeats {
 		samples[i] = repeats[i].sample
@@ -135,7 +170,7 @@ func (b *bench) newRow(p shape, repeats []repeat, failed error) row {
 	m := b.rig.Sum(samples)
 	chosen := repeats[m.Details.MedianRepeat]
 	r := row{
-		Workload: p.Workload, Batch: p.Batch, Input: p.Input, Output: p.Output, Depth: p.Depth,
+		Workload: p.Workload, Batch: p.Batch, Input: p.Input, Output: p.Output, Depth: p.Depth, Prefix: p.Prefix, Variant: v.name,
 		TotalInputTokens: m.Sample.InputTokens, TotalOutputTokens: m.Sample.OutputTokens,
 		TimeSeconds:            m.Sample.TimeSeconds,
 		ThroughputTokensPerSec: m.Sample.PerSecond(m.Sample.OutputTokens),
@@ -146,7 +181,15 @@ func (b *bench) newRow(p shape, repeats []repeat, failed error) row {
 		r.Roofs = append(r.Roofs, one.roofs)
 		r.throughputs = append(r.throughputs, one.sample.PerSecond(one.sample.OutputTokens))
 	}
+	r.Strategy, r.Attention = v.strategy.Name(), v.attention.String()
 	r.setShares(chosen)
+	r.Host = hostOf(chosen.steps)
+	if v.name != b.variants[0].name {
+		r.Versus = compare(b.variants[0].name, repeats, first)
+	}
+	if p.Workload == "warm" {
+		r.Warm = warmOf(repeats)
+	}
 	r.ThroughputSpread = stats.Summarize(r.throughputs)
 	if failed != nil {
 		r.Incomplete, r.Error = true, failed.Error()

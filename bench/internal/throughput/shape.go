@@ -1,8 +1,9 @@
-package main
+package throughput
 
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,6 +18,7 @@ type shape struct {
 	Input    int // tokens of each prompt after Depth; 0 where they differ
 	Output   int // tokens of each answer; 0 where they differ
 	Depth    int // tokens of each prompt before Input
+	Prefix   int // tokens before those, the same in all prompts
 	prompts  []int
 	outputs  []int
 	tokens   [][]int32 // of each prompt, where drawing the lengths has drawn them too
@@ -44,6 +46,9 @@ func (s *settings) shapes() ([]shape, error) {
 			return nil, err
 		}
 		return []shape{n.first(s.Requests)}, nil
+	}
+	if s.Workload != "grid" {
+		return s.prefixShapes(), nil
 	}
 	var all []shape
 	for _, depth := range s.Depth {
@@ -90,13 +95,17 @@ func (p shape) first(n int) shape {
 // requests are the shape's, with ids from prompts or those that were drawn with the lengths, reduced to the vocabulary.
 func (p *shape) requests(s *settings, prompts *suite.Prompts) []engine.Request {
 	all := make([]engine.Request, p.Batch)
+	var prefix []int32
+	if p.Prefix > 0 {
+		prefix = prompts.IDs(p.Prefix)
+	}
 	for i := range all {
 		all[i] = engine.Request{
 			MaxTokens: p.outputs[i], IgnoreEOS: true,
 			Sampling: engine.Sampling{Temperature: s.Temperature, Seed: uint64(s.Seed) + uint64(i)},
 		}
 		if p.tokens == nil {
-			all[i].Tokens = prompts.IDs(p.prompts[i])
+			all[i].Tokens = append(slices.Clone(prefix), prompts.IDs(p.prompts[i]-p.Prefix)...)
 			continue
 		}
 		all[i].Tokens = append([]int32(nil), p.tokens[i]...)
@@ -114,12 +123,18 @@ func (p *shape) label() string {
 	if p.Workload == "nano" {
 		return fmt.Sprintf("nano-vllm's workload, %d requests", p.Batch)
 	}
+	if p.Workload != "grid" {
+		return fmt.Sprintf("%s: batch %d, prefix %d, input %d, output %d", p.Workload, p.Batch, p.Prefix, p.Input, p.Output)
+	}
 	return fmt.Sprintf("batch %d, input %d, output %d, depth %d", p.Batch, p.Input, p.Output, p.Depth)
 }
 
 func (p *shape) name() string {
 	if p.Workload == "nano" {
 		return fmt.Sprintf("workload=nano/requests=%d", p.Batch)
+	}
+	if p.Workload != "grid" {
+		return fmt.Sprintf("workload=%s/batch=%d/prefix=%d/input=%d/output=%d", p.Workload, p.Batch, p.Prefix, p.Input, p.Output)
 	}
 	return fmt.Sprintf("workload=grid/batch=%d/input=%d/output=%d/depth=%d", p.Batch, p.Input, p.Output, p.Depth)
 }

@@ -1,0 +1,159 @@
+package throughput
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/quire-llm/quire/attention"
+	"github.com/quire-llm/quire/bench/internal/suite"
+	"github.com/quire-llm/quire/engine"
+	"github.com/quire-llm/quire/internal/cli"
+	"github.com/quire-llm/quire/internal/stats"
+	"github.com/quire-llm/quire/kvcache"
+)
+
+// variant is a way to run the same requests.
+type variant struct {
+	name      string // strategy, or strategy:attention
+	strategy  kvcache.Strategy
+	attention attention.Mode
+}
+
+// variants are those of the settings, of which there is at least one.
+func (s *settings) variants() ([]variant, error) {
+	var all []variant
+	for _, name := range s.Variants {
+		strategy, mode, _ := strings.Cut(name, ":")
+		flags := cli.EngineFlags{Cache: cli.StrategyFlags{Name: strategy}, Attention: mode}
+		o, err := flags.Options()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, variant{name, o.Cache, o.Attention})
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("at least one must be named")
+	}
+	return all, nil
+}
+
+// prefixShapes are the points of shared and warm. The latter have one request at a time.
+func (s *settings) prefixShapes() []shape {
+	batches := s.Batch
+	if s.Workload == "warm" {
+		batches = counts{1}
+	}
+	var all []shape
+	for _, prefix := range s.Prefix {
+		for _, output := range s.Output {
+			for _, input := range s.Input {
+				for _, batch := range batches {
+					p := shape{Workload: s.Workload, Batch: batch, Input: input, Output: output, Prefix: prefix}
+					for range batch {
+						p.prompts, p.outputs = append(p.prompts, prefix+input), append(p.outputs, output)
+					}
+					all = append(all, p)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// warmCalls is how many requests meet a warm prefix, after the one that computes it.
+const warmCalls = 8
+
+// batches are the shape's requests, one call after another.
+func (p *shape) batches(s *settings, prompts *suite.Prompts) [][]engine.Request {
+	if p.Workload != "warm" {
+		return [][]engine.Request{p.requests(s, prompts)}
+	}
+	many := *p
+	many.Batch = 1 + warmCalls
+	for range warmCalls {
+		many.prompts, many.outputs = append(many.prompts, p.prompts[0]), append(many.outputs, p.outputs[0])
+	}
+	var all [][]engine.Request
+	for _, r := range many.requests(s, prompts) {
+		all = append(all, []engine.Request{r})
+	}
+	return all
+}
+
+// versus compares with the first variant, repeat by repeat: above 1 is faster.
+type versus struct {
+	Variant string        `json:"variant"`
+	Speedup stats.Summary `json:"speedup"`        // of the whole call
+	Decode  stats.Summary `json:"decode_speedup"` // of decoding
+}
+
+func compare(name string, repeats, first []repeat) *versus {
+	var call, decode []float64
+	for i := range min(len(repeats), len(first)) {
+		a, b := &repeats[i].sample, &first[i].sample
+		if a.Incomplete || b.Incomplete || a.TimeSeconds <= 0 {
+			continue
+		}
+		call = append(call, b.TimeSeconds/a.TimeSeconds)
+		if rate := b.DecodeTokensPerSec(); rate > 0 {
+			decode = append(decode, a.DecodeTokensPerSec()/rate)
+		}
+	}
+	return &versus{name, stats.Summarize(call), stats.Summarize(decode)}
+}
+
+// host is what the step loop says of the steps that only decode: how long one takes, and how long it is until the next one begins.
+type host struct {
+	StepMicros stats.Summary `json:"decode_step_us"`
+	GapMicros  stats.Summary `json:"decode_gap_us"`
+}
+
+func hostOf(steps []engine.StepInfo) host {
+	var took, gaps []float64
+	for i, s := range steps {
+		if s.PrefillTokens > 0 {
+			continue
+		}
+		took = append(took, float64(s.Duration.Nanoseconds())/1e3)
+		if i > 0 && steps[i-1].PrefillTokens == 0 {
+			before := &steps[i-1]
+			gaps = append(gaps, float64(max(s.Start.Sub(before.Start.Add(before.Duration)), 0).Nanoseconds())/float64(time.Microsecond))
+		}
+	}
+	return host{stats.Summarize(took), stats.Summarize(gaps)}
+}
+
+// warm is the time to the first token where the cache holds the prefix, beside that of the request that computed it.
+type warm struct {
+	ColdSeconds stats.Summary `json:"cold_ttft_seconds"`
+	WarmSeconds stats.Summary `json:"warm_ttft_seconds"`
+}
+
+func warmOf(repeats []repeat) *warm {
+	var cold, again []float64
+	for i := range repeats {
+		if times := repeats[i].sample.TTFTSeconds; len(times) > 1 {
+			cold, again = append(cold, times[0]), append(again, times[1:]...)
+		}
+	}
+	return &warm{stats.Summarize(cold), stats.Summarize(again)}
+}
+
+// printVariant says what a row is beyond the grid's.
+func printVariant(w io.Writer, r row) {
+	if r.Warm != nil {
+		fmt.Fprintf(w, "%s, prefix %d: first token after %.2f ms cold, %.2f ms warm (%.2f to %.2f)\n", r.Variant, r.Prefix,
+			1e3*r.Warm.ColdSeconds.P50, 1e3*r.Warm.WarmSeconds.P50, 1e3*r.Warm.WarmSeconds.Min, 1e3*r.Warm.WarmSeconds.Max)
+		return
+	}
+	if len(r.Settings.Variants) > 1 || r.Prefix > 0 {
+		fmt.Fprintf(w, "%s, prefix %d, %d tokens computed", r.Variant, r.Prefix, r.TokensComputed)
+		if r.Versus != nil {
+			s, d := r.Versus.Speedup, r.Versus.Decode
+			fmt.Fprintf(w, "; over %s: %.3f (%.3f to %.3f), decoding %.3f (%.3f to %.3f)", r.Versus.Variant, s.P50, s.Min, s.Max, d.P50, d.Min, d.Max)
+		}
+		fmt.Fprintln(w)
+	}
+}
