@@ -10,8 +10,8 @@ func (c *checker) gpuKV(l *KVLayout, headDim int) {
 	if l.Type == KVFP8 {
 		align = 4
 	}
-	if c.err == nil && l.headStride(headDim) != l.Type.RowBytes(headDim) {
-		c.failf("KV.HeadStride is %d bytes, want %d", l.headStride(headDim), l.Type.RowBytes(headDim))
+	if c.err == nil && l.headStride(headDim) != l.Type.HeadBytes(headDim) {
+		c.failf("KV.HeadStride is %d bytes, want %d", l.headStride(headDim), l.Type.HeadBytes(headDim))
 	}
 	if c.err == nil && (l.BlockStride|l.TokenStride|l.VOffset|int(address(l.Base)))%align != 0 {
 		c.failf("KV strides are %d, %d and %d bytes, want multiples of %d", l.BlockStride, l.TokenStride, l.VOffset, align)
@@ -22,8 +22,15 @@ func (c *checker) gpuKV(l *KVLayout, headDim int) {
 func cacheOf(l *KVLayout) cuda.KVCache {
 	return cuda.KVCache{
 		Base: address(l.Base), BlockStride: int64(l.BlockStride), VOffset: int64(l.VOffset), TokenStride: int64(l.TokenStride),
+		ScaleOffset: int64(l.ScaleOffset), VScaleOffset: int64(l.VScaleOffset),
 		BlockTokens: int32(l.BlockTokens), Type: gpuKVTypes[l.Type],
 	}
+}
+
+// wide says whether the tensor-core decode kernels take a layout: groups of 16 tokens lie in one block, and accesses of 16
+// bytes are aligned.
+func wide(l *KVLayout) bool {
+	return l.BlockTokens%16 == 0 && (l.BlockStride|l.TokenStride|l.VOffset|int(address(l.Base)))%16 == 0
 }
 
 // gpuKVTypes are the types as the kernels know them.
@@ -62,6 +69,7 @@ type attentionKey struct {
 	positions                     Buffer
 	rows, heads, kvHeads, headDim int
 	kv                            KVType
+	wide                          bool
 }
 
 // overwritten forgets the plan if it depends on what is written to.
@@ -91,7 +99,7 @@ func (g *gpu) Attend(p *AttendParams) error {
 	}
 	k := cuda.AttendParams{
 		Q: address(p.Q), Out: address(p.Out), Positions: address(p.Positions), Rope: address(p.Rope), KV: cacheOf(&p.KV),
-		HeadStride: int64(p.KV.Type.RowBytes(p.HeadDim)), Segments: address(p.Work.Segments), Blocks: address(p.Work.Blocks),
+		HeadStride: int64(p.KV.Type.HeadBytes(p.HeadDim)), Segments: address(p.Work.Segments), Blocks: address(p.Work.Blocks),
 		Items: address(p.Work.Items), QStride: int64(p.QStride), Heads: int32(p.Heads), KVHeads: int32(p.KVHeads),
 		HeadDim: int32(p.HeadDim), ItemsMost: int32(p.Work.ItemCount), ItemCount: address(p.Work.Counts), Scale: p.Scale,
 	}
@@ -132,13 +140,16 @@ func (g *gpu) Attend(p *AttendParams) error {
 // planAttention makes the tiles of the work list, unless the layer before has.
 func (g *gpu) planAttention(p *AttendParams, k *cuda.AttendParams, parts int) error {
 	a, frees := &g.attention, g.memory.frees.Load()
-	key := attentionKey{p.Work, p.Positions, p.Rows, p.Heads, p.KVHeads, p.HeadDim, p.KV.Type}
+	key := attentionKey{p.Work, p.Positions, p.Rows, p.Heads, p.KVHeads, p.HeadDim, p.KV.Type, wide(&p.KV)}
 	if a.planned && a.key == key && a.frees == frees {
 		return nil
 	}
 	a.planned = false
 	group := p.Heads / p.KVHeads
-	a.kernels = cuda.ChooseAttend(group, p.HeadDim, gpuKVTypes[p.KV.Type])
+	a.kernels = cuda.ChooseAttend(group, p.HeadDim, gpuKVTypes[p.KV.Type], key.wide)
+	if g.functions[a.kernels.Decode].err != nil {
+		a.kernels = cuda.ChooseAttend(group, p.HeadDim, gpuKVTypes[p.KV.Type], false)
+	}
 	if g.functions[a.kernels.Prefill].err != nil {
 		a.kernels.OnlyDecode = true
 	}

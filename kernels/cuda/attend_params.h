@@ -8,6 +8,8 @@ constexpr int32_t kAttendTileQueries = 64;  // queries (row, head of a group) of
 constexpr int32_t kAttendSplitStep = 16;    // parts of a walk are multiples of it
 
 // How many bytes of dynamic shared memory a block of the tensor-core kernels asks for.
+constexpr int32_t kAttendDecodeShared = 98304;
+constexpr int32_t kAttendDecodeSharedFP8 = 101376;
 constexpr int32_t kAttendShared64 = 46080;
 constexpr int32_t kAttendShared128 = 87040;
 constexpr int32_t kAttendShared256 = 101376;
@@ -91,6 +93,7 @@ struct AttendPlanParams {
 // Kernels of attend.cu: attend_decode_q2_fp8_d128, attend_decode_q4_fp8_d128, attend_decode_q8_fp8_d128.
 // Kernels of attend.cu: attend_decode_q2_fp8_d256, attend_decode_q4_fp8_d256, attend_decode_q8_fp8_d256.
 // Kernels of attend.cu: attend_decode_q4_f32_d64, attend_decode_q4_f32_d128, attend_decode_q4_f32_d256.
+// Kernels of attend_decode.cu: attend_decode_bf16_d64, attend_decode_bf16_d128, attend_decode_fp8_d128.
 // Kernels of attend_prefill.cu: attend_prefill_bf16_d64, attend_prefill_bf16_d128, attend_prefill_bf16_d256.
 // Kernels of attend_prefill.cu: attend_prefill_fp8_d64, attend_prefill_fp8_d128, attend_prefill_fp8_d256.
 // Kernels of attend.cu: attend_merge_bf16, attend_simple_bf16.

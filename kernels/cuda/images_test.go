@@ -61,8 +61,11 @@ func TestResources(t *testing.T) {
 			require.Zero(t, needs.SpillBytes, "%s spills registers", k)
 		}
 		most := mostShared
-		if k == AttendPrefillBF16D256 || k == AttendPrefillFP8D256 {
-			most = mostSharedOn80 // on 8.6 and 8.9 the decode kernels take all rows
+		switch k {
+		case AttendPrefillBF16D256, AttendPrefillFP8D256: // on 8.6 and 8.9 the decode kernels take all rows
+			most = mostSharedOn80
+		case AttendDecodeBF16D64, AttendDecodeBF16D128, AttendDecodeFP8D128: // and those without tensor cores their rows
+			most = mostSharedOn80
 		}
 		if wideTilesOf(k) != nil {
 			most = mostSharedOn90 // for that machine code only

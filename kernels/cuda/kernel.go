@@ -21,6 +21,10 @@ func (k Kernel) SharedBytes() int {
 		return GemmLargeShared
 	case GemmSmallBF16, MoEGemmBF16:
 		return GemmSmallShared
+	case AttendDecodeBF16D64, AttendDecodeBF16D128:
+		return AttendDecodeShared
+	case AttendDecodeFP8D128:
+		return AttendDecodeSharedFP8
 	case AttendPrefillBF16D64, AttendPrefillFP8D64:
 		return AttendShared64
 	case AttendPrefillBF16D128, AttendPrefillFP8D128:

@@ -57,8 +57,8 @@ constexpr int32_t kStoreF32 = 1;
 constexpr int32_t kAddBF16 = 2;
 constexpr int32_t kGateBF16 = 3;
 
-// Element types of the key-value cache. With float8 (e4m3) a head's run of head_dim bytes is
-// followed by its float32 scale: heads are head_dim + 4 bytes apart.
+// Element types of the key-value cache. With float8 (e4m3) a head has a float32 scale, which lies
+// apart.
 constexpr int32_t kKVBF16 = 0;
 constexpr int32_t kKVF32 = 1;
 constexpr int32_t kKVFP8 = 2;
@@ -186,12 +186,15 @@ struct ProbeParams {
 
 // KVCache is where one layer's keys and values lie: the key of head h at token t of block b begins
 // at base + b * block_stride + t * token_stride + h * bytes of a head; the value is v_offset
-// further.
+// further. With float8 the scale of that key is at base + b * block_stride + scale_offset + 4 * (h *
+// block_tokens + t), and the value's v_scale_offset further.
 struct KVCache {
   uint8_t* base;
   int64_t block_stride;
   int64_t v_offset;
   int64_t token_stride;
+  int64_t scale_offset;
+  int64_t v_scale_offset;
   int32_t block_tokens;
   int32_t type;
 };

@@ -59,8 +59,8 @@ const (
 	GateBF16  = 3
 )
 
-// Element types of the key-value cache. With float8 (e4m3) a head's run of head_dim bytes is
-// followed by its float32 scale: heads are head_dim + 4 bytes apart.
+// Element types of the key-value cache. With float8 (e4m3) a head has a float32 scale, which lies
+// apart.
 const (
 	KVBF16 = 0
 	KVF32  = 1
@@ -77,9 +77,11 @@ const (
 
 // How many bytes of dynamic shared memory a block of the tensor-core kernels asks for.
 const (
-	AttendShared64  = 46080
-	AttendShared128 = 87040
-	AttendShared256 = 101376
+	AttendDecodeShared    = 98304
+	AttendDecodeSharedFP8 = 101376
+	AttendShared64        = 46080
+	AttendShared128       = 87040
+	AttendShared256       = 101376
 )
 
 // Of the kernels.
@@ -196,14 +198,17 @@ type ProbeParams struct {
 
 // KVCache is where one layer's keys and values lie: the key of head h at token t of block b begins
 // at base + b * block_stride + t * token_stride + h * bytes of a head; the value is v_offset
-// further.
+// further. With float8 the scale of that key is at base + b * block_stride + scale_offset + 4 * (h *
+// block_tokens + t), and the value's v_scale_offset further.
 type KVCache struct {
-	Base        uint64
-	BlockStride int64
-	VOffset     int64
-	TokenStride int64
-	BlockTokens int32
-	Type        int32
+	Base         uint64
+	BlockStride  int64
+	VOffset      int64
+	TokenStride  int64
+	ScaleOffset  int64
+	VScaleOffset int64
+	BlockTokens  int32
+	Type         int32
 }
 
 // QKNormRopeWriteParams: see kernels.QKNormRopeWriteParams.
@@ -511,6 +516,9 @@ const (
 	AttendDecodeQ4F32D64                 // takes AttendParams
 	AttendDecodeQ4F32D128                // takes AttendParams
 	AttendDecodeQ4F32D256                // takes AttendParams
+	AttendDecodeBF16D64                  // takes AttendParams
+	AttendDecodeBF16D128                 // takes AttendParams
+	AttendDecodeFP8D128                  // takes AttendParams
 	AttendPrefillBF16D64                 // takes AttendParams
 	AttendPrefillBF16D128                // takes AttendParams
 	AttendPrefillBF16D256                // takes AttendParams
@@ -564,41 +572,44 @@ var kernelTable = [Kernels]struct {
 	{"silu_mul_bf16", "silu", 24},
 	{"probe_read", "probe", 32},
 	{"probe_mma_bf16", "probe", 32},
-	{"qk_norm_rope_write_bf16", "rope", 112},
+	{"qk_norm_rope_write_bf16", "rope", 128},
 	{"moe_route_f32", "moe", 40},
 	{"moe_sort", "moe", 56},
 	{"moe_gemm_bf16", "moe", 64},
 	{"moe_combine_bf16", "moe", 48},
 	{"attend_plan", "attend_plan", 112},
-	{"attend_decode_q2_bf16_d64", "attend", 200},
-	{"attend_decode_q4_bf16_d64", "attend", 200},
-	{"attend_decode_q8_bf16_d64", "attend", 200},
-	{"attend_decode_q2_bf16_d128", "attend", 200},
-	{"attend_decode_q4_bf16_d128", "attend", 200},
-	{"attend_decode_q8_bf16_d128", "attend", 200},
-	{"attend_decode_q2_bf16_d256", "attend", 200},
-	{"attend_decode_q4_bf16_d256", "attend", 200},
-	{"attend_decode_q8_bf16_d256", "attend", 200},
-	{"attend_decode_q2_fp8_d64", "attend", 200},
-	{"attend_decode_q4_fp8_d64", "attend", 200},
-	{"attend_decode_q8_fp8_d64", "attend", 200},
-	{"attend_decode_q2_fp8_d128", "attend", 200},
-	{"attend_decode_q4_fp8_d128", "attend", 200},
-	{"attend_decode_q8_fp8_d128", "attend", 200},
-	{"attend_decode_q2_fp8_d256", "attend", 200},
-	{"attend_decode_q4_fp8_d256", "attend", 200},
-	{"attend_decode_q8_fp8_d256", "attend", 200},
-	{"attend_decode_q4_f32_d64", "attend", 200},
-	{"attend_decode_q4_f32_d128", "attend", 200},
-	{"attend_decode_q4_f32_d256", "attend", 200},
-	{"attend_prefill_bf16_d64", "attend_prefill", 200},
-	{"attend_prefill_bf16_d128", "attend_prefill", 200},
-	{"attend_prefill_bf16_d256", "attend_prefill", 200},
-	{"attend_prefill_fp8_d64", "attend_prefill", 200},
-	{"attend_prefill_fp8_d128", "attend_prefill", 200},
-	{"attend_prefill_fp8_d256", "attend_prefill", 200},
-	{"attend_merge_bf16", "attend", 200},
-	{"attend_simple_bf16", "attend", 200},
+	{"attend_decode_q2_bf16_d64", "attend", 216},
+	{"attend_decode_q4_bf16_d64", "attend", 216},
+	{"attend_decode_q8_bf16_d64", "attend", 216},
+	{"attend_decode_q2_bf16_d128", "attend", 216},
+	{"attend_decode_q4_bf16_d128", "attend", 216},
+	{"attend_decode_q8_bf16_d128", "attend", 216},
+	{"attend_decode_q2_bf16_d256", "attend", 216},
+	{"attend_decode_q4_bf16_d256", "attend", 216},
+	{"attend_decode_q8_bf16_d256", "attend", 216},
+	{"attend_decode_q2_fp8_d64", "attend", 216},
+	{"attend_decode_q4_fp8_d64", "attend", 216},
+	{"attend_decode_q8_fp8_d64", "attend", 216},
+	{"attend_decode_q2_fp8_d128", "attend", 216},
+	{"attend_decode_q4_fp8_d128", "attend", 216},
+	{"attend_decode_q8_fp8_d128", "attend", 216},
+	{"attend_decode_q2_fp8_d256", "attend", 216},
+	{"attend_decode_q4_fp8_d256", "attend", 216},
+	{"attend_decode_q8_fp8_d256", "attend", 216},
+	{"attend_decode_q4_f32_d64", "attend", 216},
+	{"attend_decode_q4_f32_d128", "attend", 216},
+	{"attend_decode_q4_f32_d256", "attend", 216},
+	{"attend_decode_bf16_d64", "attend_decode", 216},
+	{"attend_decode_bf16_d128", "attend_decode", 216},
+	{"attend_decode_fp8_d128", "attend_decode", 216},
+	{"attend_prefill_bf16_d64", "attend_prefill", 216},
+	{"attend_prefill_bf16_d128", "attend_prefill", 216},
+	{"attend_prefill_bf16_d256", "attend_prefill", 216},
+	{"attend_prefill_fp8_d64", "attend_prefill", 216},
+	{"attend_prefill_fp8_d128", "attend_prefill", 216},
+	{"attend_prefill_fp8_d256", "attend_prefill", 216},
+	{"attend_merge_bf16", "attend", 216},
+	{"attend_simple_bf16", "attend", 216},
 	{"sample_scan", "sample", 120},
 	{"sample_weigh", "sample", 120},
 	{"sample_pick", "sample_pick", 120},

@@ -5,8 +5,9 @@
 //
 //   qkv    [rows, heads + 2 * kv_heads, head_dim]: query heads are written back, keys and values go
 //          to the cache only
-//   cache  bfloat16; float32, not rounded; or float8 (e4m3) x / scale, and behind the head
-//          scale = largest |x| of the head / 448. Base and strides are multiples of 8 bytes
+//   cache  bfloat16; float32, not rounded; or float8 (e4m3) x / scale with scale = largest |x| of
+//          the head / 448, which lies apart. Base and strides are multiples of 8 bytes, of 2 with
+//          float8
 //   grid   ceil(rows * (heads + 2 * kv_heads) / kHeadWarps) blocks of kHeadWarps warps: a warp
 //          takes a head of a row
 //
@@ -109,8 +110,8 @@ __device__ static void store_f32(void* to, const Head& x, int words, int lane) {
   }
 }
 
-// store_fp8 stores a head as [head_dim] float8 and a float32 scale at to.
-__device__ static void store_fp8(uint8_t* to, const Head& x, int words, int lane) {
+// store_fp8 stores a head as [head_dim] float8 at to, and its scale.
+__device__ static void store_fp8(uint8_t* to, float* scale, const Head& x, int words, int lane) {
   float largest = 0;  // a NaN does not count; its element stays one
 #pragma unroll
   for (int w = 0; w < kRopeWords; w++) {
@@ -131,7 +132,7 @@ __device__ static void store_fp8(uint8_t* to, const Head& x, int words, int lane
     out[j] = __nv_cvt_float2_to_fp8x2(lower, __NV_SATFINITE, __NV_E4M3);
     out[j + words] = __nv_cvt_float2_to_fp8x2(upper, __NV_SATFINITE, __NV_E4M3);
   }
-  if (lane == 0) *reinterpret_cast<float*>(to + 4 * words) = largest / kLargestFP8;
+  if (lane == 0) *scale = largest / kLargestFP8;
 }
 
 extern "C" __global__ void __launch_bounds__(kHeadWarps* kWarp)
@@ -173,8 +174,9 @@ extern "C" __global__ void __launch_bounds__(kHeadWarps* kWarp)
   }
 
   const int kv_head = head - p.heads - (is_value ? p.kv_heads : 0);
-  uint8_t* to = p.kv.base + slot / p.kv.block_tokens * p.kv.block_stride +
-                slot % p.kv.block_tokens * p.kv.token_stride + (is_value ? p.kv.v_offset : 0);
+  const int token = slot % p.kv.block_tokens;
+  uint8_t* const block = p.kv.base + slot / p.kv.block_tokens * p.kv.block_stride;
+  uint8_t* const to = block + token * p.kv.token_stride + (is_value ? p.kv.v_offset : 0);
   switch (p.kv.type) {
     case kKVBF16:
       store_bf16(to + kv_head * p.head_dim * 2, x, words, lane);
@@ -183,7 +185,11 @@ extern "C" __global__ void __launch_bounds__(kHeadWarps* kWarp)
       store_f32(to + kv_head * p.head_dim * 4, x, words, lane);
       break;
     case kKVFP8:
-      store_fp8(to + kv_head * (p.head_dim + 4), x, words, lane);
+      store_fp8(to + kv_head * p.head_dim,
+                reinterpret_cast<float*>(block + p.kv.scale_offset +
+                                         (is_value ? p.kv.v_scale_offset : 0)) +
+                    kv_head * p.kv.block_tokens + token,
+                x, words, lane);
       break;
   }
 }
