@@ -82,8 +82,8 @@ func (e *Engine) open(ctx context.Context, o Options) error {
 			return fmt.Errorf("engine: opening %q: %w", ck.Name, err)
 		}
 	}
-	if info.SharedAttention {
-		e.runner.attention, e.runner.shape = o.Attention, attentionShape(ck.Config, o.KV)
+	if info.SharedAttention && !(info.Kind == "cuda" && o.KV == kernels.KVF32) {
+		e.runner.attention, e.runner.shape = o.Attention, attentionShape(ck.Config, o.KV, info.Kind)
 	}
 	s, err := openScheduler(o, plan, ck, info, e.runner)
 	if err != nil {
