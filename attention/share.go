@@ -7,7 +7,8 @@ import (
 	"github.com/quire-llm/quire/kernels"
 )
 
-// Mode says whether tokens that several spans see are attended once for all of them. The results are the same, bit for bit.
+// Mode says whether tokens that several spans see are attended once for all of them. The results are the same, on the CPU bit for
+// bit.
 type Mode uint8
 
 // The modes.
@@ -37,6 +38,7 @@ func (m Mode) String() string {
 type Shape struct {
 	Heads, KVHeads, HeadDim int
 	TokenBytes              int // of one token's keys and values in the cache
+	GPU                     bool
 }
 
 // sharing is the part of a plan that is about shared tokens.

@@ -39,7 +39,7 @@ type Info struct {
 	Driver          string // NVIDIA's and its version, for a GPU
 	DriverFound     bool   // there is an NVIDIA driver, if perhaps one that cannot be used
 	Capability      string // compute capability of a GPU: "9.0"
-	SharedAttention bool   // Attend takes shared items: see [Work]
+	SharedAttention bool   // Attend takes shared items: see [Work]. On a GPU not over a cache of float32
 	Threads         int    // CPU worker threads
 	MemoryBytes     int64  // of the device; 0 if unknown
 	TakenBytes      int64  // of memory that the device has given out

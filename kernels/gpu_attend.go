@@ -74,7 +74,7 @@ type attentionKey struct {
 
 // overwritten forgets the plan if it depends on what is written to.
 func (a *attention) overwritten(b Buffer) {
-	if a.planned && (overlap(b, a.key.work.Items) || overlap(b, a.key.work.Segments) || overlap(b, a.key.positions)) {
+	if a.planned && (overlap(b, a.key.work.Items) || overlap(b, a.key.work.Segments) || overlap(b, a.key.work.Shared) || overlap(b, a.key.work.SharedRows) || overlap(b, a.key.positions)) {
 		a.planned = false
 	}
 }
@@ -108,6 +108,10 @@ func (g *gpu) Attend(p *AttendParams) error {
 	}
 	part := p.Heads * (p.HeadDim + 2) * 4 // bytes
 	parts := min(cuda.AttendParts(p.Rows), partsBytes/part)
+	shares := p.Work.SharedCount > 0
+	if shares {
+		parts = max(parts, p.Work.SharedRowCount+p.Rows) // what is shared must have room
+	}
 	r := rooms{gpu: g}
 	k.PartValues = r.get(roomPartValues, parts*p.Heads*p.HeadDim*4)
 	k.PartWeights = r.get(roomPartWeights, parts*p.Heads*2*4)
@@ -116,6 +120,11 @@ func (g *gpu) Attend(p *AttendParams) error {
 	k.DecodeTiles = r.get(roomDecodeTiles, (p.Rows+parts)*sizeOf[cuda.AttendTile]())
 	k.PrefillTiles = r.get(roomPrefillTiles, (p.Rows+parts)*sizeOf[cuda.AttendTile]())
 	k.Merges = r.get(roomMerges, p.Rows*sizeOf[cuda.AttendMerge]())
+	if shares {
+		k.SharedRows = address(p.Work.SharedRows)
+		k.RowParts, k.RowFirst = r.get(roomRowParts, 4*p.Rows), r.get(roomRowFirst, 4*p.Rows)
+		k.SharedList = r.get(roomSharedList, 4*parts)
+	}
 	if r.err != nil {
 		return r.err
 	}
@@ -123,10 +132,14 @@ func (g *gpu) Attend(p *AttendParams) error {
 	if err := g.planAttention(p, &k, parts); err != nil {
 		return err
 	}
+	if shares && a.kernels.OnlyDecode {
+		ck.failf("Work.SharedCount is %d, but a cache of %v has no kernel that shares", p.Work.SharedCount, p.KV.Type)
+		return ck.err
+	}
 	if err := launch(g, cuda.AttendGeometry(a.kernels.Decode, g.functions[a.kernels.Decode].blocks), &k); err != nil {
 		return err
 	}
-	if !a.kernels.OnlyDecode && !(p.Work.Single && p.Heads/p.KVHeads <= a.kernels.DecodeQueries) {
+	if !a.kernels.OnlyDecode && (shares || !p.Work.Single || p.Heads/p.KVHeads > a.kernels.DecodeQueries) {
 		if err := launch(g, cuda.AttendGeometry(a.kernels.Prefill, g.functions[a.kernels.Prefill].blocks), &k); err != nil {
 			return err
 		}
@@ -160,6 +173,12 @@ func (g *gpu) planAttention(p *AttendParams, k *cuda.AttendParams, parts int) er
 	}
 	if a.kernels.OnlyDecode {
 		a.plan.OnlyDecode = 1
+	}
+	if p.Work.SharedCount > 0 {
+		a.plan.Shared, a.plan.SharedRows = address(p.Work.Shared), k.SharedRows
+		a.plan.RowParts, a.plan.RowFirst, a.plan.SharedList = k.RowParts, k.RowFirst, k.SharedList
+		a.plan.SharedMost, a.plan.Rows = int32(p.Work.SharedCount), int32(p.Rows)
+		a.plan.SharedTiles = int32(g.functions[a.kernels.Prefill].blocks / p.KVHeads)
 	}
 	a.plan.Split()
 	if err := launch(g, a.plan.Geometry(), &a.plan); err != nil {
