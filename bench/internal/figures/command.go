@@ -63,7 +63,8 @@ type call struct {
 	} `json:"settings"`
 	Host struct {
 		StepMicros stats.Summary `json:"decode_step_us"`
-		GapMicros  stats.Summary `json:"decode_gap_us"`
+		HostMicros float64       `json:"host_us"`
+		WaitMicros float64       `json:"wait_us"`
 	} `json:"host"`
 	Versus *struct {
 		Variant string        `json:"variant"`

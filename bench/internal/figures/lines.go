@@ -95,7 +95,7 @@ func (r *results) callLines() []line {
 		case c.Workload == "grid" && c.Input == 128 && c.Output == 256:
 			decode = append(decode, decodeGoals[c.Batch].line("decode, "+requests(c.Batch)+" (128 in, 256 out)", here, count(limit)+" decoding", percent(share)))
 			if c.Batch == 256 {
-				host = append(host, hostGoal.line("between two steps at batch 256, on the host", fmt.Sprintf("%.0f µs (a step %.0f µs)", c.Host.GapMicros.P50, c.Host.StepMicros.P50), "", ""))
+				host = append(host, hostGoal.line("host work of a step at batch 256", fmt.Sprintf("%.0f µs beside the device, which is waited for %.0f µs; a step takes %.0f µs", c.Host.HostMicros, c.Host.WaitMicros, c.Host.StepMicros.P50), "", ""))
 			}
 		case c.Workload == "grid" && c.Output <= 2:
 			shape := fmt.Sprintf("%d x %d", c.Batch, c.Input)

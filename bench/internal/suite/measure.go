@@ -40,6 +40,8 @@ func run(ctx context.Context, e *engine.Engine, batches [][]engine.Request) (Sam
 	s.TokensComputed = after.TokensComputed - before.TokensComputed
 	s.TokensReused = after.CachedTokens - before.CachedTokens
 	s.Preemptions = after.Preemptions - before.Preemptions
+	s.Steps = after.Steps - before.Steps
+	s.SubmitSeconds, s.WaitSeconds = (after.SubmitTime - before.SubmitTime).Seconds(), (after.WaitTime - before.WaitTime).Seconds()
 	s.KVBlocksPeak, s.KVBytesPeak = after.BlocksPeak, after.KVBytesPeak
 	s.KVBlocksKept = after.BlocksCached
 	s.RSSBytes = sysinfo.ReadProcess().RSSBytes

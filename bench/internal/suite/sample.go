@@ -28,6 +28,12 @@ type Sample struct {
 	TTFTSeconds []float64 `json:"ttft_seconds"` // [requests] time to first token
 	ITLSeconds  []float64 `json:"itl_seconds"`  // gaps between a request's consecutive tokens, of all requests
 
+	// Steps of the engine; what handing them over took, and what the step loop waited for the device. The rest of the time is
+	// planning and committing, beside the device where steps overlap.
+	Steps         int64   `json:"steps"`
+	SubmitSeconds float64 `json:"submit_seconds"`
+	WaitSeconds   float64 `json:"wait_seconds"`
+
 	KVBlocksPeak int   `json:"kv_blocks_peak"` // most blocks in use in any step
 	KVBytesPeak  int64 `json:"kv_bytes_peak"`  // of those
 	Preemptions  int64 `json:"preemptions"`

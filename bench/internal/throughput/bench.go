@@ -183,7 +183,7 @@ func (b *bench) newRow(p shape, v variant, repeats, first []repeat, failed error
 	}
 	r.Strategy, r.Attention = v.strategy.Name(), v.attention.String()
 	r.setShares(chosen)
-	r.Host = hostOf(chosen.steps)
+	r.Host = hostOf(chosen.steps, &chosen.sample)
 	if v.name != b.variants[0].name {
 		r.Versus = compare(b.variants[0].name, repeats, first)
 	}

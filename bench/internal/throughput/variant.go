@@ -108,9 +108,13 @@ func compare(name string, repeats, first []repeat) *versus {
 type host struct {
 	StepMicros stats.Summary `json:"decode_step_us"`
 	GapMicros  stats.Summary `json:"decode_gap_us"`
+	// Of the whole call, a step: what the host does while it does not wait for the device, beside it where steps overlap; and what
+	// it waits. A device that works only while it is called (a CPU) is not waited for.
+	HostMicros float64 `json:"host_us"`
+	WaitMicros float64 `json:"wait_us"`
 }
 
-func hostOf(steps []engine.StepInfo) host {
+func hostOf(steps []engine.StepInfo, sample *suite.Sample) host {
 	var took, gaps []float64
 	for i, s := range steps {
 		if s.PrefillTokens > 0 {
@@ -122,7 +126,11 @@ func hostOf(steps []engine.StepInfo) host {
 			gaps = append(gaps, float64(max(s.Start.Sub(before.Start.Add(before.Duration)), 0).Nanoseconds())/float64(time.Microsecond))
 		}
 	}
-	return host{stats.Summarize(took), stats.Summarize(gaps)}
+	h := host{StepMicros: stats.Summarize(took), GapMicros: stats.Summarize(gaps)}
+	if n := float64(sample.Steps); n > 0 {
+		h.HostMicros, h.WaitMicros = 1e6*(sample.TimeSeconds-sample.WaitSeconds)/n, 1e6*sample.WaitSeconds/n
+	}
+	return h
 }
 
 // warm is the time to the first token where the cache holds the prefix, beside that of the request that computed it.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/quire-llm/quire/bench/internal/suite"
 	"github.com/quire-llm/quire/engine"
 	"github.com/quire-llm/quire/internal/cli"
 )
@@ -72,10 +73,12 @@ func TestHostOf(t *testing.T) {
 	step := func(at, took, prompts int) engine.StepInfo {
 		return engine.StepInfo{Start: start.Add(time.Duration(at) * time.Microsecond), Duration: time.Duration(took) * time.Microsecond, PrefillTokens: prompts}
 	}
-	h := hostOf([]engine.StepInfo{step(0, 100, 5), step(150, 40, 0), step(200, 60, 0), step(250, 50, 0)})
+	h := hostOf([]engine.StepInfo{step(0, 100, 5), step(150, 40, 0), step(200, 60, 0), step(250, 50, 0)}, &suite.Sample{Steps: 4, TimeSeconds: 0.01, WaitSeconds: 0.008})
 	require.Equal(t, 3, h.StepMicros.Count)
 	require.InDelta(t, 50, h.StepMicros.P50, 1e-9)
 	require.Equal(t, 2, h.GapMicros.Count, "after a step that decodes")
 	require.InDelta(t, 10, h.GapMicros.Max, 1e-9)
 	require.Zero(t, h.GapMicros.Min, "steps overlap")
+	require.InDelta(t, 500, h.HostMicros, 1e-9)
+	require.InDelta(t, 2000, h.WaitMicros, 1e-9)
 }
