@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -340,28 +341,37 @@ func TestNonFinitePrompt(t *testing.T) {
 	require.Zero(t, e.Stats().CompletionTokens)
 }
 
-// TestDeviceError: what ends the device ends the engine, and everybody hears why.
+// TestDeviceError: what ends the device ends the engine, and everybody hears why. With two steps under way, too, what was
+// answered before the error is delivered, and nothing after.
 func TestDeviceError(t *testing.T) {
-	e, runner := small.engine(t)
-	burned := errors.New("the device has burned down")
-	steps := 0
-	runner.beforeRun = func() error {
-		if steps++; steps == 5 {
-			return burned
-		}
-		return nil
+	for _, overlap := range []bool{false, true} {
+		t.Run(fmt.Sprintf("overlap=%v", overlap), func(t *testing.T) {
+			o := small
+			o.overlap = overlap
+			e, runner := o.engine(t)
+			burned := errors.New("the device has burned down")
+			steps := 0
+			runner.beforeRun = func() error {
+				if steps++; steps == 5 {
+					return burned
+				}
+				return nil
+			}
+			r := Request{Tokens: []int32{1}, MaxTokens: 50, IgnoreEOS: true}
+			want, _ := fakeContinue(r, o.context)
+			for _, result := range together(t, e, r, r) {
+				require.ErrorIs(t, result.Err, burned)
+				require.ErrorIs(t, result.Err, ErrClosed)
+				require.ErrorContains(t, result.Err, "step 5")
+				require.Equal(t, want[:4], result.Tokens)
+			}
+			_, err := collect(e, r)
+			require.ErrorIs(t, err, burned)
+			require.ErrorIs(t, e.Close(), burned)
+			require.ErrorIs(t, e.Close(), burned)
+			require.Empty(t, runner.flying, "nothing runs any more")
+		})
 	}
-	r := Request{Tokens: []int32{1}, MaxTokens: 50, IgnoreEOS: true}
-	for _, result := range together(t, e, r, r) {
-		require.ErrorIs(t, result.Err, burned)
-		require.ErrorIs(t, result.Err, ErrClosed)
-		require.ErrorContains(t, result.Err, "step 5")
-		require.Len(t, result.Tokens, 4)
-	}
-	_, err := collect(e, r)
-	require.ErrorIs(t, err, burned)
-	require.ErrorIs(t, e.Close(), burned)
-	require.ErrorIs(t, e.Close(), burned)
 }
 
 func TestObserver(t *testing.T) {

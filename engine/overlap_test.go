@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -140,31 +139,6 @@ func requireAgree(t *testing.T, want, got *Result) {
 	require.Equal(t, want.Prompt, got.Prompt)
 	require.Equal(t, want.Exact, got.Exact)
 	require.Equal(t, want.Usage.CompletionTokens, got.Usage.CompletionTokens)
-}
-
-// TestOverlapDeviceError: with two steps under way, what was answered before the error is delivered, and nothing after.
-func TestOverlapDeviceError(t *testing.T) {
-	o := small
-	o.overlap = true
-	e, runner := o.engine(t)
-	burned := errors.New("the device has burned down")
-	steps := 0
-	runner.beforeRun = func() error {
-		if steps++; steps == 5 {
-			return burned
-		}
-		return nil
-	}
-	r := Request{Tokens: []int32{1}, MaxTokens: 50, IgnoreEOS: true}
-	want, _ := fakeContinue(r, o.context)
-	for _, result := range together(t, e, r, r) {
-		require.ErrorIs(t, result.Err, burned)
-		require.ErrorIs(t, result.Err, ErrClosed)
-		require.ErrorContains(t, result.Err, "step 5")
-		require.Equal(t, want[:4], result.Tokens)
-	}
-	require.ErrorIs(t, e.Close(), burned)
-	require.Empty(t, runner.flying, "nothing runs any more")
 }
 
 // TestOverlapObserver: the times of steps that overlap do not, and each step is told of once.

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,34 +19,15 @@ func TestSharingOnDevice(t *testing.T) {
 		requests = append(requests, r, r)
 	}
 	want := streams(t, openTiny(t, nil), requests, true)
-	for i := range requests {
-		requests[i].MaxTokens = 0
-		for _, token := range want[i] {
-			requests[i].Force = append(requests[i].Force, token.ID)
-		}
-	}
+	lead(requests, want)
 	for i, strategy := range exact(t) {
 		t.Run(fmt.Sprintf("%d=%s", i, strategy.Name()), func(t *testing.T) {
 			e := openTiny(t, func(o *Options) { o.Cache = strategy })
-			compared, all, sum := 0, 0, 0.0
 			for range 2 {
-				got := streams(t, e, requests, true)
-				for i := range want {
-					require.Len(t, got[i], len(want[i]))
-					for k, w := range want[i] {
-						sum += math.Abs(float64(got[i][k].Logprob - w.Logprob))
-						all++
-						if w.Top[0].Logprob-w.Top[1].Logprob > 0.1 {
-							compared++
-							require.Equal(t, w.Argmax, got[i][k].Argmax, "answer %d, token %d", i, k)
-						}
-					}
-				}
+				requireNear(t, streams(t, e, requests, true), want)
 			}
 			stats := e.Stats()
-			t.Logf("%d tokens, %d with a clear lead; mean |Δ log p| %.2g; %d of %d prompt tokens reused", all, compared, sum/float64(all), stats.CachedTokens, stats.PromptTokens)
-			require.Greater(t, 5*compared, 4*all)
-			require.Less(t, sum/float64(all), 0.01)
+			t.Logf("%d of %d prompt tokens reused", stats.CachedTokens, stats.PromptTokens)
 			require.Positive(t, stats.CachedTokens)
 			require.Equal(t, stats.PromptTokens-stats.CachedTokens+stats.CompletionTokens-int64(2*len(requests)), stats.TokensComputed)
 		})

@@ -1,8 +1,9 @@
 // Package disk keeps cache blocks in files, so that they outlive the process: a [kvcache.Tier] for [kvcache.Reuse].
 //
 // Each block is a file, named by its key, which is a hash of the model's identity and of all tokens up to the block's last; the
-// ids of the block's own tokens stand in the file and are compared when it is read. It is written under another name first, so that a file is whole or not there; a checksum tells what happened to it later. Files
-// of other models, or of none, are left alone.
+// ids of the block's own tokens stand in the file and are compared when it is read. It is written under another name first, so
+// that a file is whole or not there; a checksum tells what happened to it later. Files of other models, or of none, are left
+// alone.
 package disk
 
 import (
