@@ -99,7 +99,7 @@ func openGPU(o Options, g gpuOptions) (b backend, info Info, err error) {
 	device := d.context.Info()
 	info.Kind, info.Name, info.Capability = "cuda", device.Name, device.Capability()
 	d.set = gpuSetName(target)
-	info.KernelSet, info.Products, info.Images = d.set, "bf16", cuda.ImagesHash()
+	info.KernelSet, info.Products, info.Images, info.SharedAttention = d.set, "bf16", cuda.ImagesHash(), true
 	return d, info, nil
 }
 

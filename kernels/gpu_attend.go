@@ -66,7 +66,7 @@ type attentionKey struct {
 
 // overwritten forgets the plan if it depends on what is written to.
 func (a *attention) overwritten(b Buffer) {
-	if a.planned && (overlap(b, a.key.work.Items) || overlap(b, a.key.work.Segments) || overlap(b, a.key.positions)) {
+	if a.planned && (overlap(b, a.key.work.Items) || overlap(b, a.key.work.Segments) || overlap(b, a.key.work.Shared) || overlap(b, a.key.work.SharedRows) || overlap(b, a.key.positions)) {
 		a.planned = false
 	}
 }
@@ -86,6 +86,9 @@ func (g *gpu) Attend(p *AttendParams) error {
 	ck.aligned("Q", p.Q, 2)
 	ck.aligned("Out", p.Out, 4)
 	ck.gpuKV(&p.KV, p.HeadDim)
+	if ck.err == nil && p.Work.SharedCount > 0 && (g.simpleAttention || !g.shares(p.KV.Type, p.HeadDim)) {
+		ck.failf("Work.SharedCount is %d, but no kernel shares over %v and heads of %d", p.Work.SharedCount, p.KV.Type, p.HeadDim)
+	}
 	if ck.err != nil || p.Rows == 0 || p.Work.ItemCount == 0 {
 		return ck.err
 	}
@@ -100,6 +103,10 @@ func (g *gpu) Attend(p *AttendParams) error {
 	}
 	part := p.Heads * (p.HeadDim + 2) * 4 // bytes
 	parts := min(cuda.AttendParts(p.Rows), partsBytes/part)
+	shares := p.Work.SharedCount > 0
+	if shares {
+		parts = max(parts, p.Work.SharedRowCount+p.Rows) // what is shared must have room
+	}
 	r := rooms{gpu: g}
 	k.PartValues = r.get(roomPartValues, parts*p.Heads*p.HeadDim*4)
 	k.PartWeights = r.get(roomPartWeights, parts*p.Heads*2*4)
@@ -108,6 +115,11 @@ func (g *gpu) Attend(p *AttendParams) error {
 	k.DecodeTiles = r.get(roomDecodeTiles, (p.Rows+parts)*sizeOf[cuda.AttendTile]())
 	k.PrefillTiles = r.get(roomPrefillTiles, (p.Rows+parts)*sizeOf[cuda.AttendTile]())
 	k.Merges = r.get(roomMerges, p.Rows*sizeOf[cuda.AttendMerge]())
+	if shares {
+		k.SharedRows = address(p.Work.SharedRows)
+		k.RowParts, k.RowFirst = r.get(roomRowParts, 4*p.Rows), r.get(roomRowFirst, 4*p.Rows)
+		k.SharedList = r.get(roomSharedList, 4*parts)
+	}
 	if r.err != nil {
 		return r.err
 	}
@@ -118,7 +130,7 @@ func (g *gpu) Attend(p *AttendParams) error {
 	if err := launch(g, cuda.AttendGeometry(a.kernels.Decode, g.functions[a.kernels.Decode].blocks), &k); err != nil {
 		return err
 	}
-	if !a.kernels.OnlyDecode && !(p.Work.Single && p.Heads/p.KVHeads <= a.kernels.DecodeQueries) {
+	if !a.kernels.OnlyDecode && (shares || !p.Work.Single || p.Heads/p.KVHeads > a.kernels.DecodeQueries) {
 		if err := launch(g, cuda.AttendGeometry(a.kernels.Prefill, g.functions[a.kernels.Prefill].blocks), &k); err != nil {
 			return err
 		}
@@ -127,6 +139,15 @@ func (g *gpu) Attend(p *AttendParams) error {
 		return nil
 	}
 	return launch(g, cuda.AttendGeometry(cuda.AttendMergeBF16, g.functions[cuda.AttendMergeBF16].blocks), &k)
+}
+
+// shares says whether there is a kernel that takes shared items. It may be called from any goroutine.
+func (g *gpu) shares(kv KVType, headDim int) bool {
+	if kv != KVBF16 && kv != KVFP8 || headDim > cuda.MaxHeadDim {
+		return false
+	}
+	k := cuda.ChooseAttend(1, headDim, gpuKVTypes[kv])
+	return !k.OnlyDecode && g.functions[k.Prefill].err == nil
 }
 
 // planAttention makes the tiles of the work list, unless the layer before has.
@@ -149,6 +170,12 @@ func (g *gpu) planAttention(p *AttendParams, k *cuda.AttendParams, parts int) er
 	}
 	if a.kernels.OnlyDecode {
 		a.plan.OnlyDecode = 1
+	}
+	if p.Work.SharedCount > 0 {
+		a.plan.Shared, a.plan.SharedRows = address(p.Work.Shared), k.SharedRows
+		a.plan.RowParts, a.plan.RowFirst, a.plan.SharedList = k.RowParts, k.RowFirst, k.SharedList
+		a.plan.SharedMost, a.plan.Rows = int32(p.Work.SharedCount), int32(p.Rows)
+		a.plan.SharedTiles = int32(g.functions[a.kernels.Prefill].blocks / p.KVHeads)
 	}
 	a.plan.Split()
 	if err := launch(g, a.plan.Geometry(), &a.plan); err != nil {

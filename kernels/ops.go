@@ -84,10 +84,11 @@ type WorkSegment struct {
 // Work is the list of what attention has to do in a step, the same for every layer. package attention makes it.
 //
 // Shared items are tokens that many rows see, wherever in the batch they are: keys and values are read once for all of
-// them, and each row's item goes on from what they gave. Devices whose Info says SharedAttention take them. What a row's
+// them, and each row's item goes on from what they gave. Devices that [Device.SharesAttention] is true of take them. What a row's
 // shared items walk is one run of positions: it begins at 0, goes on without gaps in the order of the list, and each item
 // ends at a multiple of [ShareTile]. The rows stand after it, those of an item share the same, and their own segments are
-// the rest. Where an item ends, and whether there are any, does not change a bit of the result.
+// the rest. On the CPU where an item ends, and whether there are any, does not change a bit of the result. On a GPU an item's
+// tokens are summed apart, in runs whose length depends on the whole list, so that results are near but not the same.
 type Work struct {
 	Items      Buffer // [ItemCount] WorkItem
 	Segments   Buffer // [SegmentCount] WorkSegment

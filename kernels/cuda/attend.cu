@@ -255,10 +255,13 @@ extern "C" __global__ void __launch_bounds__(kAttendThreads)
   for (int unit = blockIdx.x; unit < units; unit += gridDim.x) {
     const AttendMerge merge = p.merges[unit / p.heads];
     const int head = unit % p.heads;
+    const int shared = p.row_parts == nullptr ? 0 : p.row_parts[merge.row];  // these come first
     float top[1] = {no_score()}, sum[1] = {0}, acc[1][8] = {};
 #pragma unroll 4
-    for (int k = warp; k < merge.parts; k += kWarps) {
-      const int64_t part = static_cast<int64_t>(p.part_list[merge.first + k]) * p.heads + head;
+    for (int k = warp; k < shared + merge.parts; k += kWarps) {
+      const int id = k < shared ? p.shared_list[p.row_first[merge.row] + k]
+                                : p.part_list[merge.first + k - shared];
+      const int64_t part = static_cast<int64_t>(id) * p.heads + head;
       const float2 weight = *reinterpret_cast<const float2*>(p.part_weights + 2 * part);
       float4 lower = {}, upper = {};
       if (lane * 8 < dim) {

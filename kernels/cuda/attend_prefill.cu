@@ -46,8 +46,10 @@ __device__ static void prefill(const AttendParams& p) {
   const int units = p.counts->prefill_tiles * p.kv_heads * slices;
   for (int unit = blockIdx.x; unit < units; unit += gridDim.x) {
     // A prompt's last rows see most: they go first, and the blocks end together.
-    const AttendTile tile =
-        p.prefill_tiles[p.counts->prefill_tiles - 1 - unit / (p.kv_heads * slices)];
+    AttendTile tile = p.prefill_tiles[p.counts->prefill_tiles - 1 - unit / (p.kv_heads * slices)];
+    const int32_t* const list = tile.row < 0 ? p.shared_rows + ~tile.row : nullptr;
+    if (list != nullptr) tile.row = 0;  // rows are counted along the list
+    const auto row_at = [&](int i) { return list == nullptr ? tile.row + i : list[i]; };
     const int kv_head = unit / slices % p.kv_heads, slice = unit % slices * kAttendTileQueries;
     const int live = tile.rows * group - slice;
     if (live <= 0) continue;  // the same for all threads
@@ -57,7 +59,7 @@ __device__ static void prefill(const AttendParams& p) {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       const int query = warp * 16 + g + 8 * h;
-      last[h] = query < live ? p.positions[tile.row + (slice + query) / group] : kNever;
+      last[h] = query < live ? p.positions[row_at((slice + query) / group)] : kNever;
       lowest = min(lowest, last[h]);
     }
 #pragma unroll
@@ -150,7 +152,7 @@ __device__ static void prefill(const AttendParams& p) {
           const int query = v / kVectors, d = v % kVectors * 8;
           float x[8] = {};
           if (query < live) {
-            load_query(x, p, tile.row + (slice + query) / group,
+            load_query(x, p, row_at((slice + query) / group),
                        kv_head * group + (slice + query) % group, d, turned);
           }
           *reinterpret_cast<uint4*>(shared + query * kRow + 2 * d) = pack8(x);

@@ -58,6 +58,8 @@ const (
 	AttendPlanThreads = 1024 // the one block of attend_plan
 	AttendTileQueries = 64   // queries (row, head of a group) of a tensor-core tile
 	AttendSplitStep   = 16   // parts of a walk are multiples of it
+	AttendSharedSplit = 128  // least tokens of a part that rows share
+	AttendSharedStep  = 64   // such parts are multiples of it
 )
 
 // How many bytes of dynamic shared memory a block of the tensor-core kernels asks for.
@@ -250,7 +252,7 @@ type AttendSegment struct {
 // AttendTile is what one block does at a time for one key-value head: rows that walk the same
 // tokens.
 type AttendTile struct {
-	Row     int32
+	Row     int32 // the first; below 0: the rows are listed in shared_rows from ~row on
 	Rows    int32
 	Segment int32 // where the walk begins
 	Skip    int32 // tokens of that segment before it
@@ -279,12 +281,17 @@ type AttendPlanParams struct {
 	Items            uint64
 	Segments         uint64
 	Positions        uint64 // [rows]
-	ItemCount        uint64 // [1], or null for items_most
+	ItemCount        uint64 // [5] of kernels.Work.Counts, or null for items_most, shared_most
 	Counts           uint64 // [1]
 	DecodeTiles      uint64 // [rows + parts_most]
 	PrefillTiles     uint64 // [rows + parts_most]
 	Merges           uint64 // [rows]
 	PartList         uint64 // [parts_most]
+	Shared           uint64 // items whose rows are listed in shared_rows
+	SharedRows       uint64 // [any]
+	RowParts         uint64 // [rows]: parts of shared items; null: nothing is shared
+	RowFirst         uint64 // [rows] in shared_list
+	SharedList       uint64 // [parts_most]
 	ItemsMost        int32  // no more items than this are read
 	PartsMost        int32  // partial results that there is room for; 0: nothing is split
 	Group            int32  // query heads of a key-value head
@@ -294,7 +301,9 @@ type AttendPlanParams struct {
 	DecodeSplits     int32  // most parts of it
 	PrefillSplit     int32  // tokens of a part where few rows of a prompt are computed
 	PrefillSplitRows int32  // that many; 0: never
-	_                int32
+	SharedMost       int32  // no more shared items than this are read
+	SharedTiles      int32  // tiles of shared items that keep the machine busy
+	Rows             int32  // of the step
 }
 
 // AttendParams: see kernels.AttendParams. Keys and values of a token are head_stride bytes apart
@@ -313,6 +322,10 @@ type AttendParams struct {
 	PrefillTiles uint64
 	Merges       uint64
 	PartList     uint64
+	SharedRows   uint64 // these four are as in AttendPlanParams
+	RowParts     uint64
+	RowFirst     uint64
+	SharedList   uint64
 	PartValues   uint64 // [parts_most, heads, head_dim]: sums of weighted values
 	PartWeights  uint64 // [parts_most, heads, 2]: largest score, in bits; sum of weights
 	Items        uint64 // read by attend_simple only
@@ -470,36 +483,36 @@ var kernelTable = [Kernels]struct {
 	{"moe_sort", "moe", 56},
 	{"moe_gemm_bf16", "moe", 64},
 	{"moe_combine_bf16", "moe", 48},
-	{"attend_plan", "attend_plan", 112},
-	{"attend_decode_q2_bf16_d64", "attend", 200},
-	{"attend_decode_q4_bf16_d64", "attend", 200},
-	{"attend_decode_q8_bf16_d64", "attend", 200},
-	{"attend_decode_q2_bf16_d128", "attend", 200},
-	{"attend_decode_q4_bf16_d128", "attend", 200},
-	{"attend_decode_q8_bf16_d128", "attend", 200},
-	{"attend_decode_q2_bf16_d256", "attend", 200},
-	{"attend_decode_q4_bf16_d256", "attend", 200},
-	{"attend_decode_q8_bf16_d256", "attend", 200},
-	{"attend_decode_q2_fp8_d64", "attend", 200},
-	{"attend_decode_q4_fp8_d64", "attend", 200},
-	{"attend_decode_q8_fp8_d64", "attend", 200},
-	{"attend_decode_q2_fp8_d128", "attend", 200},
-	{"attend_decode_q4_fp8_d128", "attend", 200},
-	{"attend_decode_q8_fp8_d128", "attend", 200},
-	{"attend_decode_q2_fp8_d256", "attend", 200},
-	{"attend_decode_q4_fp8_d256", "attend", 200},
-	{"attend_decode_q8_fp8_d256", "attend", 200},
-	{"attend_decode_q4_f32_d64", "attend", 200},
-	{"attend_decode_q4_f32_d128", "attend", 200},
-	{"attend_decode_q4_f32_d256", "attend", 200},
-	{"attend_prefill_bf16_d64", "attend_prefill", 200},
-	{"attend_prefill_bf16_d128", "attend_prefill", 200},
-	{"attend_prefill_bf16_d256", "attend_prefill", 200},
-	{"attend_prefill_fp8_d64", "attend_prefill", 200},
-	{"attend_prefill_fp8_d128", "attend_prefill", 200},
-	{"attend_prefill_fp8_d256", "attend_prefill", 200},
-	{"attend_merge_bf16", "attend", 200},
-	{"attend_simple_bf16", "attend", 200},
+	{"attend_plan", "attend_plan", 160},
+	{"attend_decode_q2_bf16_d64", "attend", 232},
+	{"attend_decode_q4_bf16_d64", "attend", 232},
+	{"attend_decode_q8_bf16_d64", "attend", 232},
+	{"attend_decode_q2_bf16_d128", "attend", 232},
+	{"attend_decode_q4_bf16_d128", "attend", 232},
+	{"attend_decode_q8_bf16_d128", "attend", 232},
+	{"attend_decode_q2_bf16_d256", "attend", 232},
+	{"attend_decode_q4_bf16_d256", "attend", 232},
+	{"attend_decode_q8_bf16_d256", "attend", 232},
+	{"attend_decode_q2_fp8_d64", "attend", 232},
+	{"attend_decode_q4_fp8_d64", "attend", 232},
+	{"attend_decode_q8_fp8_d64", "attend", 232},
+	{"attend_decode_q2_fp8_d128", "attend", 232},
+	{"attend_decode_q4_fp8_d128", "attend", 232},
+	{"attend_decode_q8_fp8_d128", "attend", 232},
+	{"attend_decode_q2_fp8_d256", "attend", 232},
+	{"attend_decode_q4_fp8_d256", "attend", 232},
+	{"attend_decode_q8_fp8_d256", "attend", 232},
+	{"attend_decode_q4_f32_d64", "attend", 232},
+	{"attend_decode_q4_f32_d128", "attend", 232},
+	{"attend_decode_q4_f32_d256", "attend", 232},
+	{"attend_prefill_bf16_d64", "attend_prefill", 232},
+	{"attend_prefill_bf16_d128", "attend_prefill", 232},
+	{"attend_prefill_bf16_d256", "attend_prefill", 232},
+	{"attend_prefill_fp8_d64", "attend_prefill", 232},
+	{"attend_prefill_fp8_d128", "attend_prefill", 232},
+	{"attend_prefill_fp8_d256", "attend_prefill", 232},
+	{"attend_merge_bf16", "attend", 232},
+	{"attend_simple_bf16", "attend", 232},
 	{"sample_scan", "sample", 120},
 	{"sample_weigh", "sample", 120},
 	{"sample_pick", "sample_pick", 120},
