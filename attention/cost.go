@@ -26,7 +26,10 @@ func (s Shape) rowsOfPass() int { return max(1, passQueries*s.KVHeads/s.Heads) }
 
 // passesOf is how often so many rows of one span, alone, pass over their past.
 func (s Shape) passesOf(rows int) int {
-	each := min(tileRows, s.rowsOfPass())
+	each := s.rowsOfPass()
+	if !s.GPU { // whose kernels take a span's rows as tiles of their own
+		each = min(tileRows, each)
+	}
 	return (rows + each - 1) / each
 }
 
