@@ -28,6 +28,7 @@ var gpuTolerance = map[string]float64{
 	"rotate":   0.012, // normed, weighted and turned, each rounded
 	"attend":   0.008, // weights rounded
 	"turned":   0.016, // and queries
+	"mlp":      0.02,  // normed, gated, multiplied and added, each rounded
 	"moe":      0.025,
 	"logsum":   2e-5, // in nats
 	"float8":   1.0 / 16,
@@ -194,6 +195,50 @@ func TestCUDAProducts(t *testing.T) {
 				w.on(func(o Ops) error { return o.Embed(&EmbedParams{Tokens: ids, Table: gm, Out: gout, Rows: s.rows}) })
 				require.Equal(t, want, bf16Numbers(w.get(gout)))
 			})
+		})
+	}
+}
+
+// TestCUDAMLP compares a whole MLP with the CPU's two operations, and with the GPU's own.
+func TestCUDAMLP(t *testing.T) {
+	all := realTwin(t)
+	for _, s := range some([]struct{ hidden, inner, rows int }{
+		{hidden: 64, inner: 48, rows: 9},
+		{hidden: 1, inner: 1, rows: 1},
+		{hidden: 33, inner: 17, rows: 3},
+		{hidden: 1024, inner: 3072, rows: 1},
+		{hidden: 256, inner: 129, rows: 8},
+		{hidden: 136, inner: 1000, rows: 16},
+		{hidden: 128, inner: 200, rows: 17},
+		{hidden: 100, inner: 77, rows: 40},
+		{hidden: 512, inner: 640, rows: 64},
+		{hidden: 264, inner: 96, rows: 65},
+		{hidden: 72, inner: 328, rows: 300},
+	}, 2) {
+		t.Run(fmt.Sprintf("hidden=%d/inner=%d/rows=%d", s.hidden, s.inner, s.rows), func(t *testing.T) {
+			w := all.in(t)
+			gateUp, down := w.scaledWeight(s.hidden, true, s.inner, s.inner), w.scaledWeight(s.inner, true, s.hidden)
+			ggateUp, gdown := w.weightOf(gateUp), w.weightOf(down)
+			x, gx := w.acts(s.rows * s.hidden)
+			norm := w.bf16s(s.hidden)
+			gnorm := w.same(norm)
+			between, gbetween := w.floats(s.rows*2*s.inner), w.put(make([]byte, 4*s.rows*s.inner))
+			gtwo := w.activations(x)
+			w.do(func(o Ops) error {
+				return errors.Join(
+					o.NormGateUp(&NormGateUpParams{X: x, Norm: norm, Eps: 1e-6, W: gateUp, Out: between, Rows: s.rows}),
+					o.SiluDownAdd(&SiluDownAddParams{GateUp: between, W: down, Out: x, Rows: s.rows}))
+			})
+			w.on(func(o Ops) error {
+				return errors.Join(
+					o.NormGateUp(&NormGateUpParams{X: gtwo, Norm: gnorm, Eps: 1e-6, W: ggateUp, Out: gbetween, Rows: s.rows}),
+					o.SiluDownAdd(&SiluDownAddParams{GateUp: gbetween, W: gdown, Out: gtwo, Rows: s.rows}))
+			})
+			w.on(func(o Ops) error {
+				return o.(MLPOps).MLP(&MLPParams{X: gx, Norm: gnorm, Eps: 1e-6, GateUp: ggateUp, Down: gdown, Out: gx, Rows: s.rows})
+			})
+			requireNear(t, "mlp", bf16Numbers(w.get(gx)), x.float32s())
+			requireNear(t, "mlp", bf16Numbers(w.get(gx)), bf16Numbers(w.get(gtwo)))
 		})
 	}
 }

@@ -23,6 +23,13 @@ func (r *rig) gpuFixture(rows int) *fixture {
 	return f
 }
 
+// gpuOperations runs each operation of the fixture, also what a GPU has beyond them.
+func (f *fixture) gpuOperations() map[string]func(Ops) error {
+	all := f.operations()
+	all["MLP"] = func(o Ops) error { return o.(MLPOps).MLP(&f.MLP) }
+	return all
+}
+
 // step is one launch that a test wants: the kernel, its grid and threads, and a look at its params.
 type step struct {
 	kernel cuda.Kernel
@@ -123,6 +130,19 @@ func TestGPULaunches(t *testing.T) {
 				gemm(cuda.GemmParams{X: room(roomGated), Out: address(p.Out), W: one(&p.W), XStride: inner, OutStride: 64, Rows: rows, Cols: inner, Outputs: 64, Store: cuda.AddBF16})(t, l)
 			}},
 		}},
+		{"MLP", []step{
+			{cuda.RMSNormBF16, [2]int{rows, 1}, 256, func(t *testing.T, l launched) { norm(f.MLP.X, Buffer{}, f.MLP.Norm, rows)(t, l) }},
+			{cuda.GemmSmallBF16, [2]int{1, 3}, 128, func(t *testing.T, l launched) {
+				gemm(cuda.GemmParams{X: room(roomNormed), Out: room(roomGateUp), W: one(&f.MLP.GateUp), XStride: 64, OutStride: 2 * inner, Rows: rows, Cols: 64, Outputs: 2 * inner})(t, l)
+			}},
+			{cuda.SiluMulBF16, [2]int{rows, 1}, 256, func(t *testing.T, l launched) {
+				require.Equal(t, cuda.SiluMulParams{GateUp: room(roomGateUp), Out: room(roomGated), Rows: rows, Inner: inner}, paramsOf[cuda.SiluMulParams](t, l))
+			}},
+			{cuda.GemmSmallBF16, [2]int{1, 1}, 128, func(t *testing.T, l launched) {
+				p := &f.MLP
+				gemm(cuda.GemmParams{X: room(roomGated), Out: address(p.Out), W: one(&p.Down), XStride: inner, OutStride: 64, Rows: rows, Cols: inner, Outputs: 64, Store: cuda.AddBF16})(t, l)
+			}},
+		}},
 		{"MoE", []step{
 			{cuda.RMSNormBF16, [2]int{rows, 1}, 256, nil},
 			{cuda.GemmSmallBF16, [2]int{1, 1}, 128, func(t *testing.T, l launched) {
@@ -168,7 +188,7 @@ func TestGPULaunches(t *testing.T) {
 	} {
 		t.Run(c.op, func(t *testing.T) {
 			s.lines()
-			require.NoError(t, d.Do(context.Background(), f.operations()[c.op]))
+			require.NoError(t, d.Do(context.Background(), f.gpuOperations()[c.op]))
 			got := s.launchesSince(t)
 			var names, want []string
 			for _, l := range got {
@@ -270,6 +290,12 @@ func TestGPUChecks(t *testing.T) {
 		{"Attend", func(f *fixture) { f.Attend.KV.Base = f.Attend.KV.Base.Slice(8, 2048) }, "KV strides are 2048, 64 and 1024 bytes, want multiples of 16"},
 		{"Attend", func(f *fixture) { f.Attend.Work.ItemCount = 2 }, "Work.Items has 4 elements, want [2, 4]"},
 		{"Attend", func(f *fixture) { f.Attend.Out = f.Attend.Out.Slice(2, 20*64*2) }, "Out is not aligned to 4 bytes"},
+		{"MLP", func(f *fixture) { f.MLP.Rows = 41 }, "X has 2560 elements, want [41, 64]"},
+		{"MLP", func(f *fixture) { f.MLP.Norm.size = 2 }, "GateUp.Cols 64, Norm has 1"},
+		{"MLP", func(f *fixture) { f.MLP.Out.size = 4 }, "Out has 2 elements, want [20, 64]"},
+		{"MLP", func(f *fixture) { f.MLP.Down = f.ProjAdd.W }, "GateUp is [192, 64], Down [64, 64]"},
+		{"MLP", func(f *fixture) { f.MLP.Down = r.weight(96, false, 7, 50, 1, 1, 5) }, "Down has 5 parts, want 4 at most"},
+		{"MLP", func(f *fixture) { f.MLP.GateUp.Format = 7 }, "GateUp.Format is 7"},
 		{"MoE", func(f *fixture) { f.MoE.TopK = 5 }, "TopK is 5 of 4 experts"},
 		{"Sample", func(f *fixture) { f.Sample.TopN = 65 }, "TopN is 65, want 0 to 64"},
 		{"Head", func(f *fixture) { f.Head.Logits.size = 40 }, "Logits has 10 elements, want [20, 300]"},
@@ -277,10 +303,10 @@ func TestGPUChecks(t *testing.T) {
 		f := r.gpuFixture(20)
 		c.change(f)
 		s.lines()
-		require.ErrorContains(t, d.Do(context.Background(), f.operations()[c.op]), "kernels: "+c.op+": "+c.want)
+		require.ErrorContains(t, d.Do(context.Background(), f.gpuOperations()[c.op]), "kernels: "+c.op+": "+c.want)
 		require.Empty(t, s.launchesSince(t), "%s: nothing has run", c.op)
 	}
-	for name, run := range r.gpuFixture(0).operations() {
+	for name, run := range r.gpuFixture(0).gpuOperations() {
 		if name == "Head" {
 			continue // wants a row to point at
 		}
@@ -299,7 +325,7 @@ func TestGPUNoAllocations(t *testing.T) {
 		f := r.gpuFixture(rows)
 		filtered := f.Sample
 		filtered.Filters, filtered.Biases, filtered.Counts = r.alloc(rows*sizeOf[SampleFilter]()), r.alloc(8), r.alloc(8)
-		operations := f.operations()
+		operations := f.gpuOperations()
 		operations["Sample with filters"] = func(o Ops) error { return o.Sample(&filtered) }
 		from, to, host := r.floats(100), r.floats(100), make([]byte, 400)
 		operations["Write"] = func(o Ops) error { return o.Write(to, host) }

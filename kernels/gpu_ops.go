@@ -4,6 +4,8 @@ package kernels
 
 import "github.com/quire-llm/quire/kernels/cuda"
 
+var _ MLPOps = (*gpu)(nil)
+
 func (g *gpu) Embed(p *EmbedParams) error {
 	ck := g.check("Embed")
 	ck.embed(p)
@@ -120,6 +122,38 @@ func (g *gpu) SiluDownAdd(p *SiluDownAddParams) error {
 		return err
 	}
 	return g.matmul(&p.W, gated, address(p.Out), p.Rows, cuda.AddBF16)
+}
+
+// MLP is NormGateUp and SiluDownAdd in one: gate and up stay on the chip where a kernel can keep them.
+func (g *gpu) MLP(p *MLPParams) error {
+	ck := g.check("MLP")
+	ck.mlp(p)
+	ck.parts("GateUp", &p.GateUp)
+	ck.parts("Down", &p.Down)
+	if ck.err != nil || p.Rows == 0 {
+		return ck.err
+	}
+	gated, err := g.normGated(p)
+	if err != nil {
+		return err
+	}
+	return g.matmul(&p.Down, gated, address(p.Out), p.Rows, cuda.AddBF16)
+}
+
+// normGated puts silu(gate) ⊙ up into a room, for GateUp · RMSNorm(X) = gate, up.
+func (g *gpu) normGated(p *MLPParams) (gated uint64, err error) {
+	gateUp, err := g.room(roomGateUp, 2*p.Rows*p.GateUp.Rows)
+	if err != nil {
+		return 0, err
+	}
+	normed, err := g.norm(p.X, Buffer{}, p.Norm, p.Eps, p.Rows, p.GateUp.Cols)
+	if err != nil {
+		return 0, err
+	}
+	if err := g.matmul(&p.GateUp, normed, gateUp, p.Rows, cuda.StoreBF16); err != nil {
+		return 0, err
+	}
+	return g.gate(gateUp, p.Rows, p.Down.Cols)
 }
 
 // gate puts silu(gate) ⊙ up into a room.

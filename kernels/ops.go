@@ -27,6 +27,13 @@ type Ops interface {
 	Copy(dst, src Buffer) error
 }
 
+// MLPOps is a device that does a whole gated MLP in one call, which need not lay out gate and up. Ops that have it are
+// found by assertion.
+type MLPOps interface {
+	// MLP gives what NormGateUp and SiluDownAdd give, rounded where they round.
+	MLP(p *MLPParams) error
+}
+
 // EmbedParams: Out[r] = Table[Tokens[r]], not scaled. A token -(i+1) stands for Sampled[i].Token, so that a step can follow
 // another before the host knows what that one has sampled.
 type EmbedParams struct {
@@ -150,6 +157,17 @@ type SiluDownAddParams struct {
 	GateUp Buffer // [Rows, 2·W.Cols] activations
 	W      Weight // [Hidden, Intermediate]
 	Out    Buffer // [Rows, W.Rows] activations, the residual stream
+	Rows   int
+}
+
+// MLPParams: Out[r] += Down · (silu(gate) ⊙ up) + bias, where GateUp · RMSNorm(X[r], Norm) is gate, then up.
+type MLPParams struct {
+	X      Buffer // [Rows, Hidden] activations
+	Norm   Buffer // [Hidden] bfloat16
+	Eps    float32
+	GateUp Weight // [2·Intermediate, Hidden]: gate, up
+	Down   Weight // [Hidden, Intermediate]
+	Out    Buffer // [Rows, Hidden] activations, the residual stream; may be X
 	Rows   int
 }
 
