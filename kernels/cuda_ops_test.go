@@ -107,6 +107,16 @@ var gpuProductShapes = []struct {
 	{cols: 72, parts: []int{5001}, rows: 16},
 	{cols: 40, parts: []int{4500}, rows: 300},
 	{cols: 128, parts: []int{2048, 2048}, rows: 1030},
+	{cols: 1024, parts: []int{256, 128, 128}, rows: 65},
+	{cols: 200, parts: []int{1000}, rows: 100},
+	{cols: 72, parts: []int{40, 24, 8, 136}, rows: 127},
+	{cols: 2048, parts: []int{1024}, rows: 128},
+	{cols: 3072, parts: []int{264}, rows: 129},
+	{cols: 256, parts: []int{504, 504}, rows: 250},
+	{cols: 520, parts: []int{2048, 1024, 1024}, rows: 256},
+	{cols: 328, parts: []int{640, 8}, rows: 300},
+	{cols: 64, parts: []int{6144, 6144}, rows: 512},
+	{cols: 192, parts: []int{1536}, rows: 4096},
 }
 
 func TestCUDAProducts(t *testing.T) {

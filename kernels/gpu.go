@@ -19,6 +19,7 @@ type gpu struct {
 	context *cuda.Context
 	sms     int
 	set     string // the kernel set
+	wide    bool   // it has the kernels of gemm_sm90.cu
 
 	// Memory is shared with whoever allocates, frees or uploads.
 	memory  gpuMemory
@@ -33,6 +34,7 @@ type gpu struct {
 	lost      error  // the ErrDevice that ended the device
 
 	rooms     [roomKinds]gpuScratch
+	maps      tensorMaps
 	experts   expertTables
 	attention attention
 	graphs    graphs
@@ -162,7 +164,7 @@ func imageTarget(set string, device cuda.DeviceInfo) (string, error) {
 
 // open makes what the device needs, on a thread that uses its context.
 func (g *gpu) open(target string, o gpuOptions) error {
-	g.sms = g.context.Info().SMs
+	g.sms, g.wide = g.context.Info().SMs, target == cuda.SM90a
 	g.memory.exact = o.exact
 	var err error
 	if g.stream, err = g.context.OpenStream(cuda.StreamOptions{Name: "steps"}); err != nil {
@@ -318,6 +320,9 @@ func launch[P any](g *gpu, geometry cuda.Geometry, params *P) error {
 		Block:       cuda.Dim{X: uint32(geometry.Threads)},
 		SharedBytes: geometry.SharedBytes,
 		Early:       g.early,
+	}
+	if blocks := geometry.Kernel.Cluster(); blocks > 1 {
+		shape.Cluster = cuda.Dim{X: uint32(blocks)}
 	}
 	if err := cuda.Launch(g.stream, f.Function, shape, params); err != nil {
 		return g.fail(err)

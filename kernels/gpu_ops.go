@@ -64,6 +64,12 @@ func (g *gpu) norm(x, index, norm Buffer, eps float32, rows, cols int) (normed u
 
 // matmul multiplies the rows at x with w and does with the sums what store says.
 func (g *gpu) matmul(w *Weight, x, out uint64, rows int, store int32) error {
+	if rows >= cuda.WideLeastRows {
+		wide := cuda.WideProduct{X: x, Out: out, W: partsOf(w), Rows: rows, Cols: w.Cols, Outputs: w.Rows, Store: store}
+		if done, err := g.wideProduct(&wide); done || err != nil {
+			return err
+		}
+	}
 	k := cuda.GemmParams{
 		X: x, Out: out, W: partsOf(w), XStride: int64(w.Cols), OutStride: int64(w.Rows),
 		Rows: int32(rows), Cols: int32(w.Cols), Outputs: int32(w.Rows), Store: store,

@@ -13,6 +13,9 @@ func (k Kernel) ParamsBytes() int { return kernelTable[k].paramsBytes }
 
 // SharedBytes is the most dynamic shared memory that a launch of it asks for.
 func (k Kernel) SharedBytes() int {
+	if t := wideTilesOf(k); t != nil {
+		return t.sharedBytes()
+	}
 	switch k {
 	case GemmLargeBF16:
 		return GemmLargeShared

@@ -47,6 +47,24 @@ static_assert(offsetof(GemmParams, cols) == 116);
 static_assert(offsetof(GemmParams, outputs) == 120);
 static_assert(offsetof(GemmParams, store) == 124);
 
+static_assert(sizeof(WideGemmParams) == 768);
+static_assert(alignof(WideGemmParams) == 64);
+static_assert(offsetof(WideGemmParams, x) == 0);
+static_assert(offsetof(WideGemmParams, w) == 128);
+static_assert(offsetof(WideGemmParams, out) == 640);
+static_assert(offsetof(WideGemmParams, bias) == 648);
+static_assert(offsetof(WideGemmParams, out_stride) == 680);
+static_assert(offsetof(WideGemmParams, ends) == 688);
+static_assert(offsetof(WideGemmParams, tile_ends) == 704);
+static_assert(offsetof(WideGemmParams, rows) == 720);
+static_assert(offsetof(WideGemmParams, steps) == 724);
+static_assert(offsetof(WideGemmParams, row_tiles) == 728);
+static_assert(offsetof(WideGemmParams, output_tiles) == 732);
+static_assert(offsetof(WideGemmParams, group) == 736);
+static_assert(offsetof(WideGemmParams, store) == 740);
+static_assert(offsetof(WideGemmParams, gated) == 744);
+static_assert(offsetof(WideGemmParams, unused) == 748);
+
 static_assert(sizeof(SiluMulParams) == 24);
 static_assert(alignof(SiluMulParams) == 8);
 static_assert(offsetof(SiluMulParams, gate_up) == 0);

@@ -7,6 +7,8 @@
 #include <cuda_bf16.h>
 #include <stdint.h>
 
+#include "tensor_map.h"
+
 using bf16 = __nv_bfloat16;
 
 constexpr int32_t kMaxParts = 4;      // of a weight
@@ -30,6 +32,12 @@ constexpr int32_t kGemmSmallRows = 64;
 constexpr int32_t kGemmSmallOutputs = 64;
 constexpr int32_t kGemmSmallThreads = 128;
 constexpr int32_t kGemmSmallShared = 65536;
+
+// How gemm_sm90 divides the work: rows of a tile; threads of a block, and of one with the most
+// outputs.
+constexpr int32_t kWideGemmRows = 128;
+constexpr int32_t kWideGemmThreads = 288;
+constexpr int32_t kWidestGemmThreads = 384;
 
 // How gemv divides the work: at most so many rows of x; threads of a block. Its outputs are in the
 // kernel's name.
@@ -99,6 +107,31 @@ struct GemmParams {
   int32_t cols;
   int32_t outputs;
   int32_t store;
+};
+
+// WideGemmParams: a product like GemmParams', of matrices that the copy engine can read: cols and all
+// ends are multiples of 8, addresses of 16 bytes. A tile of outputs lies within a part. Gated, w is
+// gate and up, of as many outputs each, and out[r] = silu(gate[r]) ⊙ up[r].
+//
+// Kernels of gemm_sm90.cu: sm90_gemm_64_w1x1k8, sm90_gemm_64_w1x2k2, sm90_gemm_64_w2x1k4, sm90_gemm_96_w1x2k2.
+// Kernels of gemm_sm90.cu: sm90_gemm_128_w1x2k2, sm90_gemm_128_w2x2k1, sm90_gemm_128_w2x2k2, sm90_gemm_128_w2x1k4.
+// Kernels of gemm_sm90.cu: sm90_gemm_192_w2x1k1, sm90_gemm_192_w2x2k2, sm90_gemm_256_w2x1k1.
+struct WideGemmParams {
+  TensorMap x;                  // [rows, cols], boxes of a block's share of a tile's rows
+  TensorMap w[kMaxParts];       // [outputs of the part, cols], boxes of half a tile's outputs
+  void* out;                    // [rows, out_stride] bfloat16 or float32
+  const bf16* bias[kMaxParts];  // [outputs of the part], or null
+  int64_t out_stride;
+  int32_t ends[kMaxParts];       // first output after the part; unused parts repeat the last one's
+  int32_t tile_ends[kMaxParts];  // first tile of outputs after the part, likewise
+  int32_t rows;
+  int32_t steps;         // of 64 columns, the last one maybe less
+  int32_t row_tiles;     // of a cluster
+  int32_t output_tiles;  // of a cluster
+  int32_t group;         // row tiles that are taken before the next output tile
+  int32_t store;
+  int32_t gated;
+  int32_t unused[5];
 };
 
 // SiluMulParams: out[r] = silu(gate_up[r, :inner]) ⊙ gate_up[r, inner:].

@@ -29,6 +29,14 @@ const (
 	GemmSmallShared  = 65536
 )
 
+// How gemm_sm90 divides the work: rows of a tile; threads of a block, and of one with the most
+// outputs.
+const (
+	WideGemmRows      = 128
+	WideGemmThreads   = 288
+	WidestGemmThreads = 384
+)
+
 // How gemv divides the work: at most so many rows of x; threads of a block. Its outputs are in the
 // kernel's name.
 const (
@@ -121,6 +129,27 @@ type GemmParams struct {
 	Cols      int32
 	Outputs   int32
 	Store     int32
+}
+
+// WideGemmParams: a product like GemmParams', of matrices that the copy engine can read: cols and all
+// ends are multiples of 8, addresses of 16 bytes. A tile of outputs lies within a part. Gated, w is
+// gate and up, of as many outputs each, and out[r] = silu(gate[r]) ⊙ up[r].
+type WideGemmParams struct {
+	X           TensorMap    // [rows, cols], boxes of a block's share of a tile's rows
+	W           [4]TensorMap // [outputs of the part, cols], boxes of half a tile's outputs
+	Out         uint64       // [rows, out_stride] bfloat16 or float32
+	Bias        [4]uint64    // [outputs of the part], or null
+	OutStride   int64
+	Ends        [4]int32 // first output after the part; unused parts repeat the last one's
+	TileEnds    [4]int32 // first tile of outputs after the part, likewise
+	Rows        int32
+	Steps       int32 // of 64 columns, the last one maybe less
+	RowTiles    int32 // of a cluster
+	OutputTiles int32 // of a cluster
+	Group       int32 // row tiles that are taken before the next output tile
+	Store       int32
+	Gated       int32
+	_           [5]int32
 }
 
 // SiluMulParams: out[r] = silu(gate_up[r, :inner]) ⊙ gate_up[r, inner:].
@@ -404,6 +433,17 @@ const (
 	Gemv8BF16                            // takes GemmParams
 	Gemv16BF16                           // takes GemmParams
 	Gemv32BF16                           // takes GemmParams
+	Sm90Gemm64W1x1k8                     // takes WideGemmParams
+	Sm90Gemm64W1x2k2                     // takes WideGemmParams
+	Sm90Gemm64W2x1k4                     // takes WideGemmParams
+	Sm90Gemm96W1x2k2                     // takes WideGemmParams
+	Sm90Gemm128W1x2k2                    // takes WideGemmParams
+	Sm90Gemm128W2x2k1                    // takes WideGemmParams
+	Sm90Gemm128W2x2k2                    // takes WideGemmParams
+	Sm90Gemm128W2x1k4                    // takes WideGemmParams
+	Sm90Gemm192W2x1k1                    // takes WideGemmParams
+	Sm90Gemm192W2x2k2                    // takes WideGemmParams
+	Sm90Gemm256W2x1k1                    // takes WideGemmParams
 	SiluMulBF16                          // takes SiluMulParams
 	ProbeRead                            // takes ProbeParams
 	ProbeMmaBF16                         // takes ProbeParams
@@ -462,6 +502,17 @@ var kernelTable = [Kernels]struct {
 	{"gemv8_bf16", "gemv", 128},
 	{"gemv16_bf16", "gemv", 128},
 	{"gemv32_bf16", "gemv", 128},
+	{"sm90_gemm_64_w1x1k8", "gemm_sm90", 768},
+	{"sm90_gemm_64_w1x2k2", "gemm_sm90", 768},
+	{"sm90_gemm_64_w2x1k4", "gemm_sm90", 768},
+	{"sm90_gemm_96_w1x2k2", "gemm_sm90", 768},
+	{"sm90_gemm_128_w1x2k2", "gemm_sm90", 768},
+	{"sm90_gemm_128_w2x2k1", "gemm_sm90", 768},
+	{"sm90_gemm_128_w2x2k2", "gemm_sm90", 768},
+	{"sm90_gemm_128_w2x1k4", "gemm_sm90", 768},
+	{"sm90_gemm_192_w2x1k1", "gemm_sm90", 768},
+	{"sm90_gemm_192_w2x2k2", "gemm_sm90", 768},
+	{"sm90_gemm_256_w2x1k1", "gemm_sm90", 768},
 	{"silu_mul_bf16", "silu", 24},
 	{"probe_read", "probe", 32},
 	{"probe_mma_bf16", "probe", 32},

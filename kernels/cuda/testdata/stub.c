@@ -780,3 +780,22 @@ CUresult cuMemGetAllocationGranularity(size_t *bytes, const CUmemAllocationProp 
   *bytes = GRANULARITY;
   return 0;
 }
+
+// A map is what it was made of, so that tests can read it.
+CUresult cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank, void *address,
+                                const cuuint64_t *sizes, const cuuint64_t *strides, const cuuint32_t *box,
+                                const cuuint32_t *steps, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
+                                CUtensorMapL2promotion promotion, CUtensorMapFloatOOBfill fill) {
+  ANYWHERE;
+  if ((uintptr_t)map % 64 || (uintptr_t)address % 16 || type != 9 || rank != 2 || strides[0] % 16 || box[0] != 64 ||
+      box[1] < 1 || box[1] > 256 || steps[0] != 1 || steps[1] != 1 || interleave || swizzle != 3 || promotion != 3 || fill) {
+    return 1;
+  }
+  memset(map, 0, sizeof *map);
+  map->opaque[0] = (uintptr_t)address;
+  map->opaque[1] = sizes[0];
+  map->opaque[2] = sizes[1];
+  map->opaque[3] = strides[0];
+  map->opaque[4] = box[1];
+  return 0;
+}
