@@ -224,6 +224,8 @@ func TestCUDAMLP(t *testing.T) {
 		{hidden: 512, inner: 640, rows: 64},
 		{hidden: 264, inner: 96, rows: 65},
 		{hidden: 72, inner: 328, rows: 300},
+		{hidden: 512, inner: 1024, rows: 256},
+		{hidden: 128, inner: 48, rows: 1000},
 	}, 2) {
 		t.Run(fmt.Sprintf("hidden=%d/inner=%d/rows=%d", s.hidden, s.inner, s.rows), func(t *testing.T) {
 			w := all.in(t)

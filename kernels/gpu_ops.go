@@ -148,11 +148,20 @@ func (g *gpu) MLP(p *MLPParams) error {
 
 // normGated puts silu(gate) ⊙ up into a room, for GateUp · RMSNorm(X) = gate, up.
 func (g *gpu) normGated(p *MLPParams) (gated uint64, err error) {
-	gateUp, err := g.room(roomGateUp, 2*p.Rows*p.GateUp.Rows)
+	normed, err := g.norm(p.X, Buffer{}, p.Norm, p.Eps, p.Rows, p.GateUp.Cols)
 	if err != nil {
 		return 0, err
 	}
-	normed, err := g.norm(p.X, Buffer{}, p.Norm, p.Eps, p.Rows, p.GateUp.Cols)
+	if p.Rows >= cuda.WideLeastRows {
+		if gated, err = g.room(roomGated, 2*p.Rows*p.Down.Cols); err != nil {
+			return 0, err
+		}
+		wide := cuda.WideProduct{X: normed, Out: gated, W: partsOf(&p.GateUp), Rows: p.Rows, Cols: p.GateUp.Cols, Outputs: p.GateUp.Rows, Gated: true}
+		if done, err := g.wideProduct(&wide); done || err != nil {
+			return gated, err
+		}
+	}
+	gateUp, err := g.room(roomGateUp, 2*p.Rows*p.GateUp.Rows)
 	if err != nil {
 		return 0, err
 	}

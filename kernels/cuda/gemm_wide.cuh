@@ -139,6 +139,11 @@ struct Wide {
     const int rank = kCluster == 1 ? 0 : cluster_rank();
     const int split = rank % kSplit, share_x = rank / kSplit % kShareX,
               share_w = rank / (kSplit * kShareX);
+    if (threadIdx.x == kWideWarps * kWarp) {
+      prefetch_map(&p.x);
+#pragma unroll
+      for (int i = 0; i < kMaxParts; i++) prefetch_map(&p.w[i]);
+    }
     if (threadIdx.x == 0) {
       for (int s = 0; s < kStages; s++) {
         barrier_make(full + s * 8, 1);
@@ -167,11 +172,19 @@ struct Wide {
       wait_for_previous();
       consume(p, shared, full, empty, share_w, share_x, split, steps);
     }
+    // Nobody goes while others may read its memory, send to it or arrive at its barriers.
     if (kSplit > 1) {
-      cluster_meet();  // sums are in shared memory
-      if (warp < kWideWarps) finish(p, shared, share_w, share_x, split);
+      cluster_come();
+      cluster_wait();
+      if (warp < kWideWarps) {
+        finish(p, shared, share_w, share_x, split);
+      } else {
+        cluster_come();
+      }
+      cluster_wait();
+    } else if (kCluster > 1) {
+      cluster_meet();
     }
-    if (kCluster > 1) cluster_meet();  // nobody reads, sends to or arrives at who has gone
   }
 
   // fetch is the work of the thread that keeps the ring full. w does not depend on what ran before:
@@ -303,13 +316,15 @@ struct Wide {
                                const Place& at) {
     const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
     const int t = lane % 4;
-    const bf16* bias = p.bias[at.part];
-    if (bias != nullptr) {
+    // Gated, the second half of the sums has a bias of its own.
+    const bf16* bias[2] = {p.bias[at.part], p.bias[p.gated ? 1 : at.part]};
+    if (bias[0] != nullptr || bias[1] != nullptr) {
 #pragma unroll
       for (int j = 0; j < kOutputs / 8; j++) {
-        const int n = at.row + j * 8 + 2 * t;
-        if (at.output + j * 8 >= at.end) break;
-        const uint32_t pair = *reinterpret_cast<const uint32_t*>(bias + n);
+        const int n = p.gated ? j * 8 % kHalf : j * 8;
+        const bf16* from = bias[j * 8 / kHalf];
+        if (from == nullptr || at.output + n >= at.end) continue;
+        const uint32_t pair = *reinterpret_cast<const uint32_t*>(from + at.row + n + 2 * t);
 #pragma unroll
         for (int i = 0; i < 2; i++) {
           sums[4 * j + 2 * i] += lower_bf16(pair);
@@ -438,50 +453,65 @@ struct Wide {
     }
   }
 
-  // finish adds up a block's share of the rows of the tile, and stores them.
+  // add8 adds the eight numbers at an index of a vector, if there is one.
+  __device__ static void add8(float (&sums)[8], const bf16* vector, int index) {
+    if (vector == nullptr) return;
+    float v[8];
+    unpack8(v, *reinterpret_cast<const uint4*>(vector + index));
+#pragma unroll
+    for (int k = 0; k < 8; k++) sums[k] += v[k];
+  }
+
+  // finish adds up a block's share of the rows of the tile, comes to the cluster's meeting when it
+  // has read the others' sums, and stores.
   __device__ static void finish(const WideGemmParams& p, uint32_t shared, int share_w, int share_x,
                                 int split) {
     int row_tile, output_tile;
     const Walk walk(p);
     walk.get(p, row_tile, output_tile);
     const Place at = place(p, output_tile * kShareX + share_x);
-    const int first_row = (row_tile * kShareW + share_w) * kWideRows;
+    const int first_row = (row_tile * kShareW + share_w) * kWideRows + split * kSplitRows;
     const int first_rank = rank_of(share_w, share_x, 0);
-    const bf16* bias = p.bias[at.part];
-    const int runs = (p.gated ? kHalf : kOutputs) / 8;
-    for (int i = threadIdx.x; i < kSplitRows * runs; i += kWideWarps * kWarp) {
-      const int in_tile = split * kSplitRows + i / runs, n = i % runs * 8;
-      const int row = first_row + in_tile;
-      if (row >= p.rows || at.output + n >= at.end) continue;
-      const uint32_t place = shared + (in_tile * kSumStride + n) * 4;
-      float sums[8];
-      total8(sums, place, first_rank);
-      const int64_t to = row * p.out_stride + at.output + n;
+    const int runs = (p.gated ? kHalf : kOutputs) / 8;  // of a row
+    constexpr int kThreadRuns = (kSplitRows * kOutputs / 8 + kWideWarps * kWarp - 1) /
+                                (kWideWarps * kWarp);
+    float sums[kThreadRuns][8];
+    auto there = [&](int i) {
+      return i < kSplitRows * runs && first_row + i / runs < p.rows &&
+             at.output + i % runs * 8 < at.end;
+    };
+#pragma unroll
+    for (int k = 0; k < kThreadRuns; k++) {
+      const int i = threadIdx.x + k * kWideWarps * kWarp;
+      if (!there(i)) continue;
+      const int n = i % runs * 8;
+      const uint32_t from = shared + ((split * kSplitRows + i / runs) * kSumStride + n) * 4;
+      total8(sums[k], from, first_rank);
+      add8(sums[k], p.bias[at.part], at.row + n);
       if (p.gated) {
         float up[8];
-        total8(up, place + kHalf * 4, first_rank);
+        total8(up, from + kHalf * 4, first_rank);
+        add8(up, p.bias[1], at.row + n);
 #pragma unroll
-        for (int k = 0; k < 8; k++) sums[k] = gate(sums[k], up[k]);
-      } else if (bias != nullptr) {
-        float v[8];
-        unpack8(v, *reinterpret_cast<const uint4*>(bias + at.row + n));
-#pragma unroll
-        for (int k = 0; k < 8; k++) sums[k] += v[k];
+        for (int e = 0; e < 8; e++) sums[k][e] = gate(sums[k][e], up[e]);
       }
+    }
+    __syncwarp();
+    cluster_come();
+#pragma unroll
+    for (int k = 0; k < kThreadRuns; k++) {
+      const int i = threadIdx.x + k * kWideWarps * kWarp;
+      if (!there(i)) continue;
+      const int64_t to = (first_row + i / runs) * p.out_stride + at.output + i % runs * 8;
       if (!p.gated && p.store == kStoreF32) {
         float4* out = reinterpret_cast<float4*>(static_cast<float*>(p.out) + to);
-        out[0] = make_float4(sums[0], sums[1], sums[2], sums[3]);
-        out[1] = make_float4(sums[4], sums[5], sums[6], sums[7]);
+        out[0] = make_float4(sums[k][0], sums[k][1], sums[k][2], sums[k][3]);
+        out[1] = make_float4(sums[k][4], sums[k][5], sums[k][6], sums[k][7]);
         continue;
       }
       uint4* out = reinterpret_cast<uint4*>(static_cast<bf16*>(p.out) + to);
-      if (!p.gated && p.store == kAddBF16) {
-        float v[8];
-        unpack8(v, *out);
-#pragma unroll
-        for (int k = 0; k < 8; k++) sums[k] += v[k];
-      }
-      *out = pack8(sums);
+      if (!p.gated && p.store == kAddBF16) add8(sums[k], reinterpret_cast<const bf16*>(out), 0);
+      *out = pack8(sums[k]);
     }
   }
 };

@@ -33,10 +33,10 @@ __device__ inline void barrier_announce(uint32_t barrier, int bytes) {
                : "memory");
 }
 
-// barrier_arrive arrives at a barrier of any block of the cluster.
+// barrier_arrive arrives at a barrier of any block of the cluster. It says that reads are over and
+// publishes no writes: to do so beyond the block would cost a fence of the whole device each time.
 __device__ inline void barrier_arrive(uint32_t barrier) {
-  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(barrier)
-               : "memory");
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
 // barrier_wait returns when the phase of that parity is over.
@@ -75,11 +75,20 @@ __device__ inline uint32_t cluster_rank() {
   return rank;
 }
 
-// cluster_meet returns when all threads of the cluster are there, and shows each what the others
-// wrote to shared memory.
-__device__ inline void cluster_meet() {
+// cluster_come says that a thread has come to where the cluster meets, and cluster_wait returns when
+// all have. Then each sees what the others wrote to shared memory before. Between the two a thread
+// may do what is its own business.
+__device__ inline void cluster_come() {
   asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+__device__ inline void cluster_wait() {
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+// cluster_meet is both where nothing was written, and cheap.
+__device__ inline void cluster_meet() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+  cluster_wait();
 }
 
 __device__ inline float4 load_there(uint32_t address) {

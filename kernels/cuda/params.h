@@ -111,7 +111,7 @@ struct GemmParams {
 
 // WideGemmParams: a product like GemmParams', of matrices that the copy engine can read: cols and all
 // ends are multiples of 8, addresses of 16 bytes. A tile of outputs lies within a part. Gated, w is
-// gate and up, of as many outputs each, and out[r] = silu(gate[r]) ⊙ up[r].
+// gate and up, of as many outputs each, ends are gate's, and out[r] = silu(gate[r]) ⊙ up[r].
 //
 // Kernels of gemm_sm90.cu: sm90_gemm_64_w1x1k8, sm90_gemm_64_w1x2k2, sm90_gemm_64_w2x1k4, sm90_gemm_96_w1x2k2.
 // Kernels of gemm_sm90.cu: sm90_gemm_128_w1x2k2, sm90_gemm_128_w2x2k1, sm90_gemm_128_w2x2k2, sm90_gemm_128_w2x1k4.

@@ -133,7 +133,7 @@ type GemmParams struct {
 
 // WideGemmParams: a product like GemmParams', of matrices that the copy engine can read: cols and all
 // ends are multiples of 8, addresses of 16 bytes. A tile of outputs lies within a part. Gated, w is
-// gate and up, of as many outputs each, and out[r] = silu(gate[r]) ⊙ up[r].
+// gate and up, of as many outputs each, ends are gate's, and out[r] = silu(gate[r]) ⊙ up[r].
 type WideGemmParams struct {
 	X           TensorMap    // [rows, cols], boxes of a block's share of a tile's rows
 	W           [4]TensorMap // [outputs of the part, cols], boxes of half a tile's outputs

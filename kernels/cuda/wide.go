@@ -66,7 +66,7 @@ func (p *WideProduct) fits() bool {
 		return false
 	}
 	for i, end := range p.W.Ends {
-		if end%Vector != 0 || (p.W.Data[i]|p.W.Bias[i])%16 != 0 || p.Gated && p.W.Bias[i] != 0 {
+		if end%Vector != 0 || (p.W.Data[i]|p.W.Bias[i])%16 != 0 {
 			return false
 		}
 	}
@@ -122,6 +122,9 @@ func (p *WideProduct) Params(t *WideTiles, tensor func(TileMap) (TensorMap, erro
 		up := p.W.Data[1]
 		if int(p.W.Ends[0]) == p.Outputs {
 			up = p.W.Data[0] + uint64(2*p.inner()*p.Cols)
+			if k.Bias[1] = 0; k.Bias[0] != 0 {
+				k.Bias[1] = k.Bias[0] + uint64(2*p.inner())
+			}
 		}
 		for i, at := range [MaxParts]uint64{p.W.Data[0], up, up, up} {
 			part.At, k.Ends[i] = at, int32(p.inner())

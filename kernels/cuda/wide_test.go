@@ -91,6 +91,15 @@ func TestWideTiles(t *testing.T) {
 					}
 					require.Equal(t, [2]uint64{p.W.Data[0], up}, [2]uint64{k.W[0][0], k.W[1][0]}, name)
 					require.EqualValues(t, outputs, k.W[1][1], name)
+					require.Equal(t, [2]uint64{0, 0}, [2]uint64{k.Bias[0], k.Bias[1]}, name)
+					p.W.Bias = [MaxParts]uint64{1 << 40}
+					k, err = p.Params(tiles, boxOf)
+					require.NoError(t, err)
+					upBias := uint64(0)
+					if len(c.parts) == 1 {
+						upBias = 1<<40 + 2*uint64(outputs)
+					}
+					require.Equal(t, [2]uint64{1 << 40, upBias}, [2]uint64{k.Bias[0], k.Bias[1]}, name)
 				}
 			}
 		}
@@ -112,7 +121,6 @@ func TestWideFits(t *testing.T) {
 		"output's place":  func(p *WideProduct) { p.Out = 8 },
 		"weight's place":  func(p *WideProduct) { p.W.Data[1] += 8 },
 		"bias's place":    func(p *WideProduct) { p.W.Bias[0] = 2 },
-		"gate with bias":  func(p *WideProduct) { p.Gated, p.W.Bias[0] = true, 64 },
 		"gate not as up":  func(p *WideProduct) { p.Gated, p.W.Ends[0] = true, 56 },
 		"gate's outputs":  func(p *WideProduct) { p.Gated, p.W, p.Outputs = true, wideParts(72), 72 },
 		"gate in 3 parts": func(p *WideProduct) { p.Gated, p.W = true, wideParts(64, 32, 32) },
