@@ -26,14 +26,12 @@
       const __grid_constant__ WideGemmParams) {}
 #endif
 
-QUIRE_WIDE(64, 1, 1, 8, 4, 2)
-QUIRE_WIDE(64, 1, 2, 2, 4, 2)
-QUIRE_WIDE(64, 2, 1, 4, 4, 2)
-QUIRE_WIDE(96, 1, 2, 2, 3, 2)
-QUIRE_WIDE(128, 1, 2, 2, 3, 2)
-QUIRE_WIDE(128, 2, 2, 1, 3, 2)
-QUIRE_WIDE(128, 2, 2, 2, 3, 2)
-QUIRE_WIDE(128, 2, 1, 4, 3, 2)
-QUIRE_WIDE(192, 2, 1, 1, 5, 1)
-QUIRE_WIDE(192, 2, 2, 2, 5, 1)
+QUIRE_WIDE(128, 1, 1, 1, 6, 1)
+QUIRE_WIDE(64, 1, 1, 4, 4, 2)
+QUIRE_WIDE(64, 1, 1, 2, 4, 2)
+QUIRE_WIDE(128, 2, 1, 4, 6, 1)
+QUIRE_WIDE(192, 1, 1, 1, 5, 1)
+QUIRE_WIDE(192, 1, 1, 4, 5, 1)
+QUIRE_WIDE(192, 1, 1, 2, 5, 1)
+QUIRE_WIDE(128, 2, 1, 1, 3, 2)
 QUIRE_WIDE(256, 2, 1, 1, 4, 1)

@@ -113,9 +113,9 @@ struct GemmParams {
 // ends are multiples of 8, addresses of 16 bytes. A tile of outputs lies within a part. Gated, w is
 // gate and up, of as many outputs each, ends are gate's, and out[r] = silu(gate[r]) ⊙ up[r].
 //
-// Kernels of gemm_sm90.cu: sm90_gemm_64_w1x1k8, sm90_gemm_64_w1x2k2, sm90_gemm_64_w2x1k4, sm90_gemm_96_w1x2k2.
-// Kernels of gemm_sm90.cu: sm90_gemm_128_w1x2k2, sm90_gemm_128_w2x2k1, sm90_gemm_128_w2x2k2, sm90_gemm_128_w2x1k4.
-// Kernels of gemm_sm90.cu: sm90_gemm_192_w2x1k1, sm90_gemm_192_w2x2k2, sm90_gemm_256_w2x1k1.
+// Kernels of gemm_sm90.cu: sm90_gemm_128_w1x1k1, sm90_gemm_64_w1x1k4, sm90_gemm_64_w1x1k2, sm90_gemm_128_w2x1k4.
+// Kernels of gemm_sm90.cu: sm90_gemm_192_w1x1k1, sm90_gemm_192_w1x1k4, sm90_gemm_192_w1x1k2, sm90_gemm_128_w2x1k1.
+// Kernels of gemm_sm90.cu: sm90_gemm_256_w2x1k1.
 struct WideGemmParams {
   TensorMap x;                  // [rows, cols], boxes of a block's share of a tile's rows
   TensorMap w[kMaxParts];       // [outputs of the part, cols], boxes of half a tile's outputs

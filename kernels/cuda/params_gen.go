@@ -433,16 +433,14 @@ const (
 	Gemv8BF16                            // takes GemmParams
 	Gemv16BF16                           // takes GemmParams
 	Gemv32BF16                           // takes GemmParams
-	Sm90Gemm64W1x1k8                     // takes WideGemmParams
-	Sm90Gemm64W1x2k2                     // takes WideGemmParams
-	Sm90Gemm64W2x1k4                     // takes WideGemmParams
-	Sm90Gemm96W1x2k2                     // takes WideGemmParams
-	Sm90Gemm128W1x2k2                    // takes WideGemmParams
-	Sm90Gemm128W2x2k1                    // takes WideGemmParams
-	Sm90Gemm128W2x2k2                    // takes WideGemmParams
+	Sm90Gemm128W1x1k1                    // takes WideGemmParams
+	Sm90Gemm64W1x1k4                     // takes WideGemmParams
+	Sm90Gemm64W1x1k2                     // takes WideGemmParams
 	Sm90Gemm128W2x1k4                    // takes WideGemmParams
-	Sm90Gemm192W2x1k1                    // takes WideGemmParams
-	Sm90Gemm192W2x2k2                    // takes WideGemmParams
+	Sm90Gemm192W1x1k1                    // takes WideGemmParams
+	Sm90Gemm192W1x1k4                    // takes WideGemmParams
+	Sm90Gemm192W1x1k2                    // takes WideGemmParams
+	Sm90Gemm128W2x1k1                    // takes WideGemmParams
 	Sm90Gemm256W2x1k1                    // takes WideGemmParams
 	SiluMulBF16                          // takes SiluMulParams
 	ProbeRead                            // takes ProbeParams
@@ -502,16 +500,14 @@ var kernelTable = [Kernels]struct {
 	{"gemv8_bf16", "gemv", 128},
 	{"gemv16_bf16", "gemv", 128},
 	{"gemv32_bf16", "gemv", 128},
-	{"sm90_gemm_64_w1x1k8", "gemm_sm90", 768},
-	{"sm90_gemm_64_w1x2k2", "gemm_sm90", 768},
-	{"sm90_gemm_64_w2x1k4", "gemm_sm90", 768},
-	{"sm90_gemm_96_w1x2k2", "gemm_sm90", 768},
-	{"sm90_gemm_128_w1x2k2", "gemm_sm90", 768},
-	{"sm90_gemm_128_w2x2k1", "gemm_sm90", 768},
-	{"sm90_gemm_128_w2x2k2", "gemm_sm90", 768},
+	{"sm90_gemm_128_w1x1k1", "gemm_sm90", 768},
+	{"sm90_gemm_64_w1x1k4", "gemm_sm90", 768},
+	{"sm90_gemm_64_w1x1k2", "gemm_sm90", 768},
 	{"sm90_gemm_128_w2x1k4", "gemm_sm90", 768},
-	{"sm90_gemm_192_w2x1k1", "gemm_sm90", 768},
-	{"sm90_gemm_192_w2x2k2", "gemm_sm90", 768},
+	{"sm90_gemm_192_w1x1k1", "gemm_sm90", 768},
+	{"sm90_gemm_192_w1x1k4", "gemm_sm90", 768},
+	{"sm90_gemm_192_w1x1k2", "gemm_sm90", 768},
+	{"sm90_gemm_128_w2x1k1", "gemm_sm90", 768},
 	{"sm90_gemm_256_w2x1k1", "gemm_sm90", 768},
 	{"silu_mul_bf16", "silu", 24},
 	{"probe_read", "probe", 32},

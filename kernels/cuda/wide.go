@@ -39,6 +39,9 @@ func (t *WideTiles) sharedBytes() int {
 	return t.stages*(2*wideStep*(WideGemmRows+t.outputs)+2*8) + 1024
 }
 
+// pairs says whether a multiprocessor runs two blocks at once.
+func (t *WideTiles) pairs() bool { return t.sharedBytes() <= 113<<10 }
+
 // wideTilesOf is how a kernel cuts; nil for one that is not of gemm_sm90.cu.
 func wideTilesOf(k Kernel) *WideTiles {
 	for i := range wideTiles {
@@ -158,7 +161,11 @@ func (p *WideProduct) Geometry(t *WideTiles, multiprocessors int) Geometry {
 	rows, outputs := p.clusters(t)
 	clusters := rows * outputs
 	if t.split == 1 {
-		clusters = min(clusters, t.places(multiprocessors))
+		places := t.places(multiprocessors)
+		if t.pairs() {
+			places *= 2
+		}
+		clusters = min(clusters, places)
 	}
 	return Geometry{Kernel: t.Kernel, Blocks: [2]int{clusters * t.cluster(), 1}, Threads: t.threads(), SharedBytes: t.sharedBytes()}
 }
@@ -166,9 +173,8 @@ func (p *WideProduct) Geometry(t *WideTiles, multiprocessors int) Geometry {
 // places is how many clusters have room at once. A cluster lies within a group of multiprocessors, most of which have 16
 // and some 18.
 func (t *WideTiles) places(multiprocessors int) int {
-	switch t.cluster() {
-	case 1, 2:
-		return multiprocessors / t.cluster()
+	if t.cluster() > 2 {
+		multiprocessors = multiprocessors / 16 * 16
 	}
-	return multiprocessors / 16 * 16 / t.cluster()
+	return multiprocessors / t.cluster()
 }
