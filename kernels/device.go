@@ -35,6 +35,7 @@ type Info struct {
 	KernelReason    string // one line: why KernelSet is "go"; empty for the others
 	DeviceReason    string // one line: why a CPU was taken and no GPU; empty where the options ask for it
 	Images          string // hash of the embedded images, for a GPU: see cuda.ImagesHash
+	CuBLASLt        string // the version of the library that some products are left to; empty for none, as always but where it is asked for
 	Driver          string // NVIDIA's and its version, for a GPU
 	DriverFound     bool   // there is an NVIDIA driver, if perhaps one that cannot be used
 	Capability      string // compute capability of a GPU: "9.0"

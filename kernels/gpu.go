@@ -35,6 +35,8 @@ type gpu struct {
 
 	rooms     [roomKinds]gpuScratch
 	maps      tensorMaps
+	lt        *cuda.Lt // nil for doing without
+	ltRoom    cuda.Ptr // its workspace
 	experts   expertTables
 	attention attention
 	graphs    graphs
@@ -102,6 +104,9 @@ func openGPU(o Options, g gpuOptions) (b backend, info Info, err error) {
 	info.Kind, info.Name, info.Capability = "cuda", device.Name, device.Capability()
 	d.set = gpuSetName(target)
 	info.KernelSet, info.Products, info.Images = d.set, "bf16", cuda.ImagesHash()
+	if d.lt != nil {
+		info.CuBLASLt = d.lt.Version()
+	}
 	return d, info, nil
 }
 
@@ -174,6 +179,9 @@ func (g *gpu) open(target string, o gpuOptions) error {
 		return err
 	}
 	g.uploads.context = g.context
+	if err := g.openLt(); err != nil {
+		return err
+	}
 	if err := g.writes.open(g.context); err != nil {
 		return err
 	}
@@ -295,6 +303,10 @@ func (g *gpu) close() {
 				r.forget()
 			}
 			_ = g.stream.Close()
+		}
+		if g.lt != nil {
+			g.lt.Close()
+			_ = g.context.Free(g.ltRoom)
 		}
 		for _, m := range g.modules {
 			_ = m.Close()

@@ -9,21 +9,17 @@ import "C"
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"unsafe"
 )
-
-// LtVariable names the environment variable that says where cuBLASLt is: a file, or "off" for doing without.
-const LtVariable = "QUIRE_CUBLASLT"
 
 // ltLibraries are the names that the loader is asked for.
 var ltLibraries = []string{"libcublasLt.so.13", "libcublasLt.so.12"}
 
 // ltShape is what the library chooses an algorithm for.
 type ltShape struct {
-	rows, cols, outputs, outStride int
-	floats, add                    bool
+	rows, cols, outputs int
+	floats, add         bool
 }
 
 // ltPlansMost are kept; a plan takes some hundred bytes, and the library tens of microseconds to choose.
@@ -38,17 +34,13 @@ type Lt struct {
 	plans     map[ltShape]*C.struct_quire_lt_plan // nil for a shape that it cannot do
 }
 
-// OpenLt opens the library that [LtVariable] names, or else what the loader finds, on a thread that uses the context.
-// workspace is device memory of the caller's that its kernels may use, one after the other on one stream. The error
-// matches errors.ErrUnsupported where there is none.
-func OpenLt(workspace Ptr, bytes int) (*Lt, error) {
+// OpenLt opens a library file, or with "" what the loader finds, on a thread that uses the context. workspace is device
+// memory of the caller's that its kernels may use, one after the other on one stream. The error matches
+// errors.ErrUnsupported where there is no such library.
+func OpenLt(library string, workspace Ptr, bytes int) (*Lt, error) {
 	libraries := ltLibraries
-	switch named := os.Getenv(LtVariable); named {
-	case "":
-	case "off":
-		return nil, fmt.Errorf("cuda: opening cuBLASLt: %s is off: %w", LtVariable, errors.ErrUnsupported)
-	default:
-		libraries = []string{named}
+	if library != "" {
+		libraries = []string{library}
 	}
 	var said []string
 	for _, library := range libraries {
@@ -86,25 +78,17 @@ func (l *Lt) forget() {
 	clear(l.plans)
 }
 
-// LtProduct is out[r] = W · x[r], added to what is there or not.
-type LtProduct struct {
-	X, W, Out                      uint64 // [Rows, Cols] and [Outputs, Cols] bfloat16; [Rows, OutStride]
-	Rows, Cols, Outputs, OutStride int
-	Floats                         bool // out is float32, not bfloat16
-	Add                            bool
-}
-
 // Multiply queues a product on a stream, after what was launched on it. It may be captured. It is not done, and nothing
 // is queued, where the library has no algorithm for the shape.
 func (l *Lt) Multiply(s *Stream, p *LtProduct) (done bool, err error) {
-	shape := ltShape{p.Rows, p.Cols, p.Outputs, p.OutStride, p.Floats, p.Add}
+	shape := ltShape{p.Rows, p.Cols, p.Outputs, p.Floats, p.Add}
 	plan, known := l.plans[shape]
 	if !known {
 		if len(l.plans) >= ltPlansMost {
 			l.forget()
 		}
 		var status C.cublasStatus_t
-		plan = C.quire_lt_plan_make(l.handle, C.int64_t(p.Rows), C.int64_t(p.Cols), C.int64_t(p.Outputs), C.int64_t(p.OutStride),
+		plan = C.quire_lt_plan_make(l.handle, C.int64_t(p.Rows), C.int64_t(p.Cols), C.int64_t(p.Outputs),
 			truth(p.Floats), truth(p.Add), C.size_t(l.bytes), &status)
 		l.plans[shape] = plan
 	}

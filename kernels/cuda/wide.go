@@ -178,3 +178,23 @@ func (t *WideTiles) places(multiprocessors int) int {
 	}
 	return multiprocessors / t.cluster()
 }
+
+// LtProduct is out[r] = W · x[r], added to what is there or not, as cuBLASLt takes it.
+type LtProduct struct {
+	X, W, Out           uint64 // [Rows, Cols] and [Outputs, Cols] bfloat16; [Rows, Outputs]
+	Rows, Cols, Outputs int
+	Floats              bool // out is float32, not bfloat16
+	Add                 bool
+}
+
+// Lt is the product for cuBLASLt where that is faster: few outputs and not thousands of rows, so that our blocks divide the
+// columns (on an H200, 256 rows of 2,048 columns by 1,024 outputs take 6.6 us there and 10.1 here). nil elsewhere.
+func (p *WideProduct) Lt(t *WideTiles) *LtProduct {
+	if t.split == 1 || p.Gated || int(p.W.Ends[0]) != p.Outputs || p.W.Bias[0] != 0 {
+		return nil
+	}
+	return &LtProduct{
+		X: p.X, W: p.W.Data[0], Out: p.Out, Rows: p.Rows, Cols: p.Cols, Outputs: p.Outputs,
+		Floats: p.Store == StoreF32, Add: p.Store == AddBF16,
+	}
+}
