@@ -271,6 +271,65 @@ func TestGPUPlansOnce(t *testing.T) {
 	}
 }
 
+// TestGPUWide: products of many rows go to Hopper's kernels, in clusters and with tensor maps, gate and up in one; not so
+// odd sizes, few rows and PTX.
+func TestGPUWide(t *testing.T) {
+	const rows, hidden, inner = 100, 64, 96
+	stub, options := newStub(t)
+	for _, set := range []string{"cuda sm_90a", "cuda ptx"} {
+		d, err := open(Options{Device: "cuda", KernelSet: set}, options)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, d.Close()) })
+		r := newTwin(t, d) // its device memory is aligned
+		room := func(bytes int) Buffer { return r.put(make([]byte, bytes)) }
+		weight := func(cols int, parts ...int) Weight { return r.weightOf(r.weight(cols, false, parts...)) }
+		norm, x, wide := room(2*hidden), room(2*rows*hidden), room(2*rows*2*inner)
+		gateUp, down, odd := weight(hidden, inner, inner), weight(inner, hidden), weight(hidden, 2*inner-1)
+		launches := func(run func(o Ops) error) []launched {
+			stub.lines()
+			require.NoError(t, d.Do(context.Background(), run))
+			return stub.launchesSince(t)[1:] // after the norm
+		}
+		up := func(w Weight, rows int) func(o Ops) error {
+			return func(o Ops) error {
+				return o.NormGateUp(&NormGateUpParams{X: x, Norm: norm, Eps: 1e-6, W: w, Out: wide, Rows: rows})
+			}
+		}
+		params := MLPParams{X: x, Norm: norm, Eps: 1e-6, GateUp: gateUp, Down: down, Out: x, Rows: rows}
+		mlp := func(o Ops) error { return o.(MLPOps).MLP(&params) }
+		require.Equal(t, cuda.GemmSmallBF16.String(), launches(up(odd, rows))[0].kernel)
+		if set == "cuda ptx" {
+			require.Equal(t, cuda.GemmSmallBF16.String(), launches(up(gateUp, rows))[0].kernel)
+			require.Len(t, launches(mlp), 3)
+		} else {
+			require.NotContains(t, launches(up(gateUp, 64))[0].kernel, "sm90")
+			got := launches(up(gateUp, rows))
+			require.Len(t, got, 1)
+			require.Contains(t, got[0].kernel, "sm90_gemm")
+			p := paramsOf[cuda.WideGemmParams](t, got[0])
+			require.Equal(t, []any{address(wide), int32(rows), int32(1), int32(0), [4]int32{96, 192, 192, 192}}, []any{p.Out, p.Rows, p.Steps, p.Gated, p.Ends})
+			require.Equal(t, []uint64{uint64(d.backend.(*gpu).rooms[roomNormed].at), hidden, rows, 2 * hidden}, p.X[:4], "the stub's map")
+			require.Equal(t, []uint64{address(gateUp.Parts[1].Data), hidden, inner, 2 * hidden}, p.W[1][:4])
+
+			got = launches(mlp)
+			require.Len(t, got, 2, "gate and up, down")
+			first, second := paramsOf[cuda.WideGemmParams](t, got[0]), paramsOf[cuda.WideGemmParams](t, got[1])
+			require.Equal(t, []any{int32(1), int64(inner), int32(0), int32(cuda.AddBF16)}, []any{first.Gated, first.OutStride, second.Gated, second.Store})
+			require.Equal(t, first.Out, second.X[0])
+
+			stub.quiet = 1
+			require.Zero(t, testing.AllocsPerRun(20, func() { _ = d.Do(context.Background(), mlp) }))
+			stub.quiet = 0
+			few, in, out := weight(2048, 1024), room(2*256*2048), room(2*256*1024)
+			stub.lines()
+			require.NoError(t, d.Do(context.Background(), func(o Ops) error {
+				return o.ProjAdd(&ProjAddParams{X: in, W: few, Out: out, Rows: 256})
+			}))
+			require.Regexp(t, "^cluster=[2-8],1,1$", stub.launchesSince(t)[0].rest, "few outputs: blocks divide the columns")
+		}
+	}
+}
+
 // TestGPUChecks: what only a GPU refuses. TestChecks has the rest.
 func TestGPUChecks(t *testing.T) {
 	s, d := openStub(t)
@@ -320,7 +379,7 @@ func TestGPUChecks(t *testing.T) {
 func TestGPUNoAllocations(t *testing.T) {
 	s, d := openStub(t)
 	s.quiet = 1
-	for _, rows := range []int{1, 40} {
+	for _, rows := range []int{1, 40, 100} {
 		r := newRig(t, "go", 1)
 		f := r.gpuFixture(rows)
 		filtered := f.Sample

@@ -29,7 +29,8 @@ func (p *SiluMulParams) Geometry() Geometry {
 
 // Geometry of a launch on a device with so many multiprocessors: which kernel the shape wants, and how it is launched. Products of
 // up to GemvRows rows have kernels that add up in another order than those for more; the kernels for more give the same
-// bits as each other, whatever the number of rows.
+// bits as each other, whatever the number of rows. [WideProduct] is what compute capability 9.0 does with many rows, and
+// there the order depends on whether the shape has blocks divide the columns.
 func (p *GemmParams) Geometry(multiprocessors int) Geometry {
 	rows, outputs := int(p.Rows), int(p.Outputs)
 	if rows <= GemvRows {
