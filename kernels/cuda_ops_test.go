@@ -110,13 +110,13 @@ var gpuProductShapes = []struct {
 	{cols: 1024, parts: []int{256, 128, 128}, rows: 65},
 	{cols: 200, parts: []int{1000}, rows: 100},
 	{cols: 72, parts: []int{40, 24, 8, 136}, rows: 127},
-	{cols: 2048, parts: []int{1024}, rows: 128},
-	{cols: 3072, parts: []int{264}, rows: 129},
+	{cols: 2048, parts: []int{128}, rows: 128},
+	{cols: 1536, parts: []int{264}, rows: 129},
 	{cols: 256, parts: []int{504, 504}, rows: 250},
-	{cols: 520, parts: []int{2048, 1024, 1024}, rows: 256},
+	{cols: 136, parts: []int{2048, 1024, 1024}, rows: 256},
 	{cols: 328, parts: []int{640, 8}, rows: 300},
-	{cols: 64, parts: []int{6144, 6144}, rows: 512},
-	{cols: 192, parts: []int{1536}, rows: 4096},
+	{cols: 64, parts: []int{1536, 1536}, rows: 512},
+	{cols: 64, parts: []int{512}, rows: 4096},
 }
 
 func TestCUDAProducts(t *testing.T) {
@@ -224,7 +224,7 @@ func TestCUDAMLP(t *testing.T) {
 		{hidden: 512, inner: 640, rows: 64},
 		{hidden: 264, inner: 96, rows: 65},
 		{hidden: 72, inner: 328, rows: 300},
-		{hidden: 512, inner: 1024, rows: 256},
+		{hidden: 256, inner: 512, rows: 256},
 		{hidden: 128, inner: 48, rows: 1000},
 	}, 2) {
 		t.Run(fmt.Sprintf("hidden=%d/inner=%d/rows=%d", s.hidden, s.inner, s.rows), func(t *testing.T) {
