@@ -20,6 +20,8 @@ type gpu struct {
 	sms     int
 	set     string // the kernel set
 	wide    bool   // it has the kernels of gemm_sm90.cu
+	// tiles is how every wide product is cut in tests that want each kernel; nil for the best way.
+	tiles *cuda.WideTiles
 
 	// Memory is shared with whoever allocates, frees or uploads.
 	memory  gpuMemory

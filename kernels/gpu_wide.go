@@ -43,7 +43,10 @@ func (g *gpu) wideProduct(p *cuda.WideProduct) (done bool, err error) {
 	if tiles == nil {
 		return false, nil
 	}
-	if g.lt != nil {
+	if g.tiles != nil {
+		tiles = g.tiles
+	}
+	if g.lt != nil && g.tiles == nil {
 		if lt := p.Lt(tiles); lt != nil {
 			if done, err := g.lt.Multiply(g.stream, lt); done || err != nil {
 				return done, g.fail(err)

@@ -1,5 +1,7 @@
 package cuda
 
+import "slices"
+
 // wideTiles are the kernels of gemm_sm90.cu.
 var wideTiles = [...]WideTiles{
 	{Sm90Gemm128W1x1k1, 128, 1, 1, 1, 6},
@@ -12,6 +14,9 @@ var wideTiles = [...]WideTiles{
 	{Sm90Gemm128W2x1k1, 128, 2, 1, 1, 3},
 	{Sm90Gemm256W2x1k1, 256, 2, 1, 1, 4},
 }
+
+// WideKinds are all ways to cut a product, one for each kernel.
+func WideKinds() []WideTiles { return slices.Clone(wideTiles[:]) }
 
 // Tiles is how the product is best cut on a device with so many multiprocessors; nil where the kernels cannot take it.
 func (p *WideProduct) Tiles(multiprocessors int) *WideTiles {
