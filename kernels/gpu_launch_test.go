@@ -4,6 +4,7 @@ package kernels
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"unsafe"
@@ -243,6 +244,32 @@ func TestGPULaunchesManyRows(t *testing.T) {
 			if l.kernel == cuda.GemmSmallBF16.String() {
 				require.Equal(t, cuda.GemmSmallShared, l.shared)
 			}
+		}
+		require.Equal(t, want, got, op)
+	}
+}
+
+// TestGPULaunchesLittleShared: where shared memory is too small for the kernels of few rows, those of many take their place.
+func TestGPULaunchesLittleShared(t *testing.T) {
+	s, d := openStub(t)
+	f := newRig(t, "go", 1).gpuFixture(3)
+	g := d.backend.(*gpu)
+	for k := range g.functions {
+		if cuda.Kernel(k).Image() == "gemv" {
+			g.functions[k].err = errors.ErrUnsupported
+		}
+	}
+	for op, want := range map[string][]string{
+		"NormQKV": {"rmsnorm_bf16", "gemm_small_bf16"},
+		"ProjAdd": {"gemm_small_bf16"},
+		"MLP":     {"rmsnorm_bf16", "gemm_small_bf16", "silu_mul_bf16", "gemm_small_bf16"},
+		"Head":    {"rmsnorm_bf16", "gemm_small_bf16"},
+	} {
+		s.lines()
+		require.NoError(t, d.Do(context.Background(), f.gpuOperations()[op]))
+		var got []string
+		for _, l := range s.launchesSince(t) {
+			got = append(got, l.kernel)
 		}
 		require.Equal(t, want, got, op)
 	}

@@ -3,13 +3,13 @@
 // Bound by the bandwidth at which w is read.
 //
 //   x [any, x_stride], w [outputs, cols] in up to four parts, out [rows, out_stride]; any sizes
-//   grid    at most as many blocks of kGemvThreads threads as run at once: a block goes from group to
-//           group of 8, 16 or 32 rows of w
+//   grid    at most as many blocks of kGemvThreads threads as run at once: a block goes from group
+//           to group of 8, 16 or 32 rows of w
 //   shared  Gemv::shared_bytes, asked for at launch
 //
 // gemv_RxO takes up to R rows of x and groups of O rows of w; with _kC a cluster of C blocks goes
-// over a group's columns together, for matrices with few rows; with _normed x is normalized by every
-// block for itself.
+// over a group's columns together, for matrices with few rows; with _normed x is normalized by
+// every block for itself.
 //
 // The eight warps of a block divide the columns, 32 at a time in turn. Lane (g, t) copies 16 bytes
 // at column 8t of row g of w to a place of its own in shared memory and takes them from there: so
@@ -20,13 +20,11 @@
 // not matter as long as x and w agree: in two products of 16 columns each, lane t has columns 8t to
 // 8t+3 in the first and 8t+4 to 8t+7 in the second.
 //
-// A step of Qwen3-0.6B reads 1,192 MB: 0.26 ms at the 4.57 TB/s that an H200 was measured to read. As
-// a chain of 113 products in a graph, each started before the one ahead is done, the first version
-// took 0.63 ms for one row, 0.68 for 8, 0.89 for 16 and 1.10 for 32, cuBLAS in a graph 0.94, 0.77,
-// 0.79 and 0.80 (and it normalizes nothing, stores logits of half the size and has no gate). The
-// head alone reads at 85 %; the products of a layer are bound by what lies between the end of one and
-// the first sums of the next, 3 to 5 us. For more than 16 rows normalizing in every block costs more
-// than a kernel of its own.
+// A step of Qwen3-0.6B reads 1,192 MB: 0.26 ms at the 4.65 TB/s that an H200 was measured to read.
+// As yet the head reads at 80 % of that and a layer's products for one row at 30 to 50 %: they are
+// bound by the 3 to 5 us between the end of one and the first sums of the next. Above 16 rows two
+// warps to a scheduler do not hide the way from shared memory to the sums. For more than 16 rows
+// normalizing in every block costs more than a kernel of its own.
 //
 // Sums are added over the columns of a warp, then over warps, then over ranks, in order. A row's
 // bits depend on w's shape and what is done with the sums, not on the number of rows or a norm. No
