@@ -142,7 +142,7 @@ func (f fields) integers(key string, lo, hi int) []int {
 func (f fields) tokens(key string, vocab int) []int32 {
 	var ids []int32
 	for _, id := range f.integers(key, 0, maxVocab-1) {
-		if id >= vocab && vocab > 1 { // 1: vocab_size itself was bad and is reported
+		if id >= vocab {
 			f.problem("%s%s %d is outside the vocabulary of %d", f.prefix, key, id, vocab)
 		}
 		ids = append(ids, int32(id))

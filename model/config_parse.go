@@ -115,8 +115,12 @@ func (r configReader) config() Config {
 		c.Intermediate = r.integer("intermediate_size", 1, maxIntermediate)
 	}
 	c.Rope = r.rope(&c)
-	c.EOS = r.tokens("eos_token_id", c.Vocab)
-	if ids := r.tokens("bos_token_id", c.Vocab); len(ids) > 0 {
+	vocab := c.Vocab
+	if n, ok := asInteger(r.keys["vocab_size"]); !ok || n != vocab {
+		vocab = maxVocab // vocab_size itself is bad, and that is reported already
+	}
+	c.EOS = r.tokens("eos_token_id", vocab)
+	if ids := r.tokens("bos_token_id", vocab); len(ids) > 0 {
 		c.BOS = ids[0]
 	}
 	r.checkSizes(c)

@@ -230,6 +230,7 @@ func TestParseConfigInvalid(t *testing.T) {
 		{"more layers than any model", "qwen3-tied-gqa2", object{"num_hidden_layers": 1e9}, []string{"num_hidden_layers"}},
 		{"number beyond int64", "qwen3-tied-gqa2", object{"hidden_size": 1e300}, []string{"hidden_size"}},
 		{"EOS outside the vocabulary", "qwen3-tied-gqa2", object{"eos_token_id": []int{2, 320}}, []string{"eos_token_id 320 is outside the vocabulary of 320"}},
+		{"EOS outside a vocabulary of one", "qwen3-tied-gqa2", object{"vocab_size": 1, "bos_token_id": 0}, []string{"eos_token_id 2 is outside the vocabulary of 1"}},
 		{"negative BOS", "qwen3-tied-gqa2", object{"bos_token_id": -1}, []string{"bos_token_id"}},
 		{"flag that is a string", "qwen3-tied-gqa2", object{"tie_word_embeddings": "yes"}, []string{"tie_word_embeddings"}},
 		{"architectures that are numbers", "qwen3-tied-gqa2", object{"hidden_act": 3}, []string{"hidden_act is 3"}},
