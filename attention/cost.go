@@ -12,18 +12,37 @@ const (
 	itemCost      = 64 << 10 // the threads meet once more
 )
 
+// On a GPU a row's sums are written and read once for each part of its walk, shared items need a kernel of their own in every
+// layer, and what few rows read again comes from the second-level cache, at about twice the speed of memory.
+// Constants of an H200: bench/results/h200/cascade_table.md.
+const (
+	gpuCachedBytes = 32 << 20 // of a layer's shared tokens that stay in the second-level cache
+	gpuCachedWorth = 0.5      // of reading them again
+	gpuItemCost    = 12 << 20 // bytes that are read while the kernel starts and ends
+)
+
 // rowsOfPass is the rows that share a pass over shared tokens.
 func (s Shape) rowsOfPass() int { return max(1, passQueries*s.KVHeads/s.Heads) }
 
 // passesOf is how often so many rows of one span, alone, pass over their past.
 func (s Shape) passesOf(rows int) int {
-	each := min(tileRows, s.rowsOfPass())
+	each := s.rowsOfPass()
+	if !s.GPU { // whose kernels take a span's rows as tiles of their own
+		each = min(tileRows, each)
+	}
 	return (rows + each - 1) / each
 }
 
 // gain is what is saved where rows walk shared tokens in shared passes and not in their own.
 func (s Shape) gain(tokens, rows int, own, shared float64) float64 {
 	sums := rows * s.Heads * ((tokens + stretchTokens - 1) / stretchTokens)
+	if s.GPU {
+		worth := 1.0
+		if tokens*s.TokenBytes < gpuCachedBytes {
+			worth = gpuCachedWorth
+		}
+		return worth*(own-shared)*float64(tokens*s.TokenBytes) - float64(2*sums*4*(s.HeadDim+2))
+	}
 	return passWorth*(own-shared)*float64(tokens*s.TokenBytes) - sumsCost*float64(sums*4*(s.HeadDim+32))
 }
 
@@ -40,5 +59,9 @@ func (p *Plan) pays(group []int32, tokens int, shape Shape) bool {
 		rows, own = rows+n, own+shape.passesOf(n)
 	}
 	shared := (rows + shape.rowsOfPass() - 1) / shape.rowsOfPass()
-	return shape.gain(tokens, rows, float64(own), float64(shared)) > itemCost
+	cost := float64(itemCost)
+	if shape.GPU {
+		cost = gpuItemCost
+	}
+	return shape.gain(tokens, rows, float64(own), float64(shared)) > cost
 }

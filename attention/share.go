@@ -7,7 +7,8 @@ import (
 	"github.com/quire-llm/quire/kernels"
 )
 
-// Mode says whether tokens that several spans see are attended once for all of them. The results are the same, bit for bit.
+// Mode says whether tokens that several spans see are attended once for all of them. The results are the same, on the CPU bit for
+// bit.
 type Mode uint8
 
 // The modes.
@@ -37,6 +38,7 @@ func (m Mode) String() string {
 type Shape struct {
 	Heads, KVHeads, HeadDim int
 	TokenBytes              int // of one token's keys and values in the cache
+	GPU                     bool
 }
 
 // sharing is the part of a plan that is about shared tokens.
@@ -70,7 +72,7 @@ type span struct {
 type cursor struct{ segment, token int }
 
 // Share plans shared items for the spans added since Reset and takes what they walk from the ordinary items. Call it once,
-// after the last Add, for a device whose Info says SharedAttention.
+// after the last Add, for a device that SharesAttention.
 //
 // Spans share tokens if they see the same slots at the same positions, turned alike, from position 0 on and without gaps;
 // how a manager cuts that into segments does not matter. What is shared ends at a multiple of kernels.ShareTile, and before

@@ -83,8 +83,8 @@ func (e *Engine) open(ctx context.Context, o Options) error {
 		}
 	}
 	e.runner.log = o.Log
-	if info.SharedAttention {
-		e.runner.attention, e.runner.shape = o.Attention, attentionShape(ck.Config, o.KV)
+	if device.SharesAttention(o.KV, ck.Config.HeadDim) {
+		e.runner.attention, e.runner.shape = o.Attention, attentionShape(ck.Config, o.KV, info.Kind)
 	}
 	s, err := openScheduler(o, plan, ck, info, e.runner)
 	if err != nil {

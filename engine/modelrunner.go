@@ -42,8 +42,10 @@ func newModelRunner(device *kernels.Device, m *model.Model, kv *model.KV) *model
 }
 
 // attentionShape is a layer's, for the cost model.
-func attentionShape(c model.Config, kv kernels.KVType) attention.Shape {
-	return attention.Shape{Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim, TokenBytes: c.KVBytesPerToken(kv) / c.Layers}
+func attentionShape(c model.Config, kv kernels.KVType, device string) attention.Shape {
+	return attention.Shape{
+		Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadDim, TokenBytes: c.KVBytesPerToken(kv) / c.Layers, GPU: device == "cuda",
+	}
 }
 
 func (r *modelRunner) begin() {

@@ -136,7 +136,7 @@ func (c *checker) kv(l *KVLayout, kvHeads, headDim int) (blocks int) {
 		c.failf("KV.Type is %d", l.Type)
 		return 0
 	}
-	row, heads, align := l.Type.RowBytes(headDim), l.headStride(headDim), l.Type.align()
+	row, heads, align := l.Type.HeadBytes(headDim), l.headStride(headDim), l.Type.align()
 	token := (kvHeads-1)*heads + row // from the first byte of a token's keys to the last
 	apart := heads > l.TokenStride   // each head's tokens lie together
 	if apart {
@@ -163,6 +163,19 @@ func (c *checker) kv(l *KVLayout, kvHeads, headDim int) (blocks int) {
 	}
 	// The last byte of a block's last value.
 	end := (l.BlockTokens-1)*l.TokenStride + l.VOffset + (kvHeads-1)*heads + row
+	if size := l.Type.ScaleBytes(); size > 0 {
+		scales := kvHeads * l.BlockTokens * size // of a block's keys
+		switch {
+		case l.ScaleOffset < end || l.ScaleOffset > maxBytes>>20 || l.ScaleOffset%size != 0:
+			c.failf("KV.ScaleOffset is %d bytes, a block's values end at %d", l.ScaleOffset, end)
+		case l.VScaleOffset < scales || l.VScaleOffset > maxBytes>>20 || l.VScaleOffset%size != 0:
+			c.failf("KV.VScaleOffset is %d bytes, a block's keys have scales of %d", l.VScaleOffset, scales)
+		}
+		if c.err != nil {
+			return 0
+		}
+		end = l.ScaleOffset + l.VScaleOffset + scales
+	}
 	if l.Base.size < end {
 		c.failf("KV.Base has %d bytes, a block takes %d", l.Base.size, end)
 		return 0

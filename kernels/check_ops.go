@@ -89,6 +89,18 @@ func (c *checker) gateDown(p *SiluDownAddParams) {
 	c.buffer("Out", p.Out, p.Rows, p.W.Rows, c.act)
 }
 
+// mlp checks the parameters of MLP.
+func (c *checker) mlp(p *MLPParams) {
+	c.weight("GateUp", &p.GateUp)
+	c.weight("Down", &p.Down)
+	if c.err == nil && (p.GateUp.Rows != 2*p.Down.Cols || p.Down.Rows != p.GateUp.Cols) {
+		c.failf("GateUp is [%d, %d], Down [%d, %d]", p.GateUp.Rows, p.GateUp.Cols, p.Down.Rows, p.Down.Cols)
+	}
+	c.buffer("X", p.X, p.Rows, p.GateUp.Cols, c.act)
+	c.buffer("Out", p.Out, p.Rows, p.GateUp.Cols, c.act)
+	c.exact("Norm", p.Norm, "GateUp.Cols", p.GateUp.Cols)
+}
+
 // head checks the parameters of Head.
 func (c *checker) head(p *HeadParams) {
 	c.weight("W", &p.W)

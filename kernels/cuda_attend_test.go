@@ -5,6 +5,7 @@ package kernels
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -123,18 +124,49 @@ func decode(kv KVType, headDim int, b []byte) (numbers []float32, scale float32)
 // gpuLayout is a layout with gaps, as a GPU wants it: values lie apart, tokens and blocks are padded.
 func gpuLayout(g geometry) KVLayout {
 	pad := 16
-	if g.kv == KVFP8 {
+	if g.kv == KVFP8 && g.kvHeads%2 == 1 {
 		pad = 4
 	}
-	token := g.kvHeads * g.kv.RowBytes(g.headDim)
+	token := g.kvHeads * g.kv.HeadBytes(g.headDim)
 	l := KVLayout{BlockTokens: g.blockTokens, Type: g.kv, VOffset: token + pad, TokenStride: 2*token + 3*pad}
 	l.BlockStride = l.TokenStride*g.blockTokens + pad
+	if scales := g.kvHeads * g.blockTokens * g.kv.ScaleBytes(); scales > 0 {
+		l.ScaleOffset, l.VScaleOffset = l.BlockStride, scales+pad
+		l.BlockStride += 2*scales + 2*pad
+	}
 	return l
+}
+
+// putHead writes what encode gives, or copies it within a layout's bytes, and getHead reads it for decode: a head's elements
+// and its scale.
+func putHead(l *KVLayout, g geometry, to, row []byte, slot, head int, value bool) {
+	n := g.kv.HeadBytes(g.headDim)
+	copy(to[headAt(l, g, slot, head, value):], row[:n])
+	if len(row) > n {
+		copy(to[scaleAt(l, slot, head, value):], row[n:])
+	}
+}
+
+func getHead(l *KVLayout, g geometry, from []byte, slot, head int, value bool) []byte {
+	row := slices.Clone(from[headAt(l, g, slot, head, value):][:g.kv.HeadBytes(g.headDim)])
+	if size := g.kv.ScaleBytes(); size > 0 {
+		row = append(row, from[scaleAt(l, slot, head, value):][:size]...)
+	}
+	return row
+}
+
+// scaleAt is where a key's scale lies, or its value's.
+func scaleAt(l *KVLayout, slot, head int, value bool) int {
+	at := slot/l.BlockTokens*l.BlockStride + l.ScaleOffset + 4*(head*l.BlockTokens+slot%l.BlockTokens)
+	if value {
+		at += l.VScaleOffset
+	}
+	return at
 }
 
 // headAt is where a head's key begins in a layout, or its value.
 func headAt(l *KVLayout, g geometry, slot, head int, value bool) int {
-	at := slot/l.BlockTokens*l.BlockStride + slot%l.BlockTokens*l.TokenStride + head*l.Type.RowBytes(g.headDim)
+	at := slot/l.BlockTokens*l.BlockStride + slot%l.BlockTokens*l.TokenStride + head*l.Type.HeadBytes(g.headDim)
 	if value {
 		at += l.VOffset
 	}
@@ -156,7 +188,7 @@ func (w *twin) caches(g geometry, blocks int) (cpu, gpu KVLayout, bytes []byte) 
 				for i := range numbers {
 					numbers[i] = float32(w.rng.NormFloat64())
 				}
-				copy(bytes[headAt(&gpu, g, slot, head, value):], encode(g.kv, numbers))
+				putHead(&gpu, g, bytes, encode(g.kv, numbers), slot, head, value)
 				copy(host[headAt(&cpu, g, slot, head, value):], AsBytes(numbers))
 			}
 		}
@@ -214,14 +246,14 @@ func TestCUDAQKNormRopeWrite(t *testing.T) {
 				for head := range g.kvHeads {
 					for _, value := range []bool{false, true} {
 						want, _ := decode(KVF32, g.headDim, p.KV.Base.bytes()[headAt(&p.KV, g, int(slot), head, value):])
-						at := headAt(&c.KV, g, int(slot), head, value)
-						got, scale := decode(g.kv, g.headDim, after[at:])
+						row := getHead(&c.KV, g, after, int(slot), head, value)
+						got, scale := decode(g.kv, g.headDim, row)
 						if g.kv == KVFP8 {
 							requireFloat8(t, got, want, scale)
 						} else {
 							requireNear(t, "rotate", got, want)
 						}
-						copy(before[at:], after[at:][:g.kv.RowBytes(g.headDim)])
+						putHead(&c.KV, g, before, row, int(slot), head, value)
 					}
 				}
 			}

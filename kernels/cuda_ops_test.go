@@ -28,6 +28,7 @@ var gpuTolerance = map[string]float64{
 	"rotate":   0.012, // normed, weighted and turned, each rounded
 	"attend":   0.008, // weights rounded
 	"turned":   0.016, // and queries
+	"mlp":      0.02,  // normed, gated, multiplied and added, each rounded
 	"moe":      0.025,
 	"logsum":   2e-5, // in nats
 	"float8":   1.0 / 16,
@@ -106,6 +107,16 @@ var gpuProductShapes = []struct {
 	{cols: 72, parts: []int{5001}, rows: 16},
 	{cols: 40, parts: []int{4500}, rows: 300},
 	{cols: 128, parts: []int{2048, 2048}, rows: 1030},
+	{cols: 1024, parts: []int{256, 128, 128}, rows: 65},
+	{cols: 200, parts: []int{1000}, rows: 100},
+	{cols: 72, parts: []int{40, 24, 8, 136}, rows: 127},
+	{cols: 2048, parts: []int{128}, rows: 128},
+	{cols: 1536, parts: []int{264}, rows: 129},
+	{cols: 256, parts: []int{504, 504}, rows: 250},
+	{cols: 136, parts: []int{2048, 1024, 1024}, rows: 256},
+	{cols: 328, parts: []int{640, 8}, rows: 300},
+	{cols: 64, parts: []int{1536, 1536}, rows: 512},
+	{cols: 64, parts: []int{512}, rows: 4096},
 }
 
 func TestCUDAProducts(t *testing.T) {
@@ -194,6 +205,52 @@ func TestCUDAProducts(t *testing.T) {
 				w.on(func(o Ops) error { return o.Embed(&EmbedParams{Tokens: ids, Table: gm, Out: gout, Rows: s.rows}) })
 				require.Equal(t, want, bf16Numbers(w.get(gout)))
 			})
+		})
+	}
+}
+
+// TestCUDAMLP compares a whole MLP with the CPU's two operations, and with the GPU's own.
+func TestCUDAMLP(t *testing.T) {
+	all := realTwin(t)
+	for _, s := range some([]struct{ hidden, inner, rows int }{
+		{hidden: 64, inner: 48, rows: 9},
+		{hidden: 1, inner: 1, rows: 1},
+		{hidden: 33, inner: 17, rows: 3},
+		{hidden: 1024, inner: 3072, rows: 1},
+		{hidden: 256, inner: 129, rows: 8},
+		{hidden: 136, inner: 1000, rows: 16},
+		{hidden: 128, inner: 200, rows: 17},
+		{hidden: 100, inner: 77, rows: 40},
+		{hidden: 512, inner: 640, rows: 64},
+		{hidden: 264, inner: 96, rows: 65},
+		{hidden: 72, inner: 328, rows: 300},
+		{hidden: 256, inner: 512, rows: 256},
+		{hidden: 128, inner: 48, rows: 1000},
+	}, 2) {
+		t.Run(fmt.Sprintf("hidden=%d/inner=%d/rows=%d", s.hidden, s.inner, s.rows), func(t *testing.T) {
+			w := all.in(t)
+			gateUp, down := w.scaledWeight(s.hidden, true, s.inner, s.inner), w.scaledWeight(s.inner, true, s.hidden)
+			ggateUp, gdown := w.weightOf(gateUp), w.weightOf(down)
+			x, gx := w.acts(s.rows * s.hidden)
+			norm := w.bf16s(s.hidden)
+			gnorm := w.same(norm)
+			between, gbetween := w.floats(s.rows*2*s.inner), w.put(make([]byte, 4*s.rows*s.inner))
+			gtwo := w.activations(x)
+			w.do(func(o Ops) error {
+				return errors.Join(
+					o.NormGateUp(&NormGateUpParams{X: x, Norm: norm, Eps: 1e-6, W: gateUp, Out: between, Rows: s.rows}),
+					o.SiluDownAdd(&SiluDownAddParams{GateUp: between, W: down, Out: x, Rows: s.rows}))
+			})
+			w.on(func(o Ops) error {
+				return errors.Join(
+					o.NormGateUp(&NormGateUpParams{X: gtwo, Norm: gnorm, Eps: 1e-6, W: ggateUp, Out: gbetween, Rows: s.rows}),
+					o.SiluDownAdd(&SiluDownAddParams{GateUp: gbetween, W: gdown, Out: gtwo, Rows: s.rows}))
+			})
+			w.on(func(o Ops) error {
+				return o.(MLPOps).MLP(&MLPParams{X: gx, Norm: gnorm, Eps: 1e-6, GateUp: ggateUp, Down: gdown, Out: gx, Rows: s.rows})
+			})
+			requireNear(t, "mlp", bf16Numbers(w.get(gx)), x.float32s())
+			requireNear(t, "mlp", bf16Numbers(w.get(gx)), bf16Numbers(w.get(gtwo)))
 		})
 	}
 }

@@ -35,10 +35,11 @@ type Info struct {
 	KernelReason    string // one line: why KernelSet is "go"; empty for the others
 	DeviceReason    string // one line: why a CPU was taken and no GPU; empty where the options ask for it
 	Images          string // hash of the embedded images, for a GPU: see cuda.ImagesHash
+	CuBLASLt        string // the version of the library that some products are left to; empty for none, as always but where it is asked for
 	Driver          string // NVIDIA's and its version, for a GPU
 	DriverFound     bool   // there is an NVIDIA driver, if perhaps one that cannot be used
 	Capability      string // compute capability of a GPU: "9.0"
-	SharedAttention bool   // Attend takes shared items: see [Work]
+	SharedAttention bool   // Attend takes shared items: see [Work] and [Device.SharesAttention]
 	Threads         int    // CPU worker threads
 	MemoryBytes     int64  // of the device; 0 if unknown
 	TakenBytes      int64  // of memory that the device has given out
@@ -140,6 +141,20 @@ func openBackend(o Options, g gpuOptions) (backend, Info, error) {
 
 // gpuSetPrefix begins the names of the kernel sets for GPUs: the rest names the image.
 const gpuSetPrefix = "cuda "
+
+// sharer is a backend that does not take shared items for every cache.
+type sharer interface {
+	shares(kv KVType, headDim int) bool
+}
+
+// SharesAttention says whether Attend takes shared items over a cache of that type with heads of that size. A GPU does not over
+// float32, nor where its shared memory is too small.
+func (d *Device) SharesAttention(kv KVType, headDim int) bool {
+	if s, ok := d.backend.(sharer); ok {
+		return s.shares(kv, headDim)
+	}
+	return d.info.SharedAttention
+}
 
 // Info describes the device; AvailableBytes is as of now.
 func (d *Device) Info() Info {

@@ -11,6 +11,7 @@ type fixture struct {
 	ProjAdd         ProjAddParams
 	NormGateUp      NormGateUpParams
 	SiluDownAdd     SiluDownAddParams
+	MLP             MLPParams
 	MoE             MoEParams
 	Head            HeadParams
 	Sample          SampleParams
@@ -62,6 +63,7 @@ func (r *rig) fixture(rows int) *fixture {
 			TopN: 3, TopTokens: r.alloc(4 * rows * 3), TopLogits: r.alloc(4 * rows * 3),
 		},
 	}
+	f.MLP = MLPParams{X: x, Norm: norm, Eps: 1e-6, GateUp: f.NormGateUp.W, Down: f.SiluDownAdd.W, Out: x, Rows: rows}
 	return f
 }
 

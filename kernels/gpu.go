@@ -19,6 +19,11 @@ type gpu struct {
 	context *cuda.Context
 	sms     int
 	set     string // the kernel set
+	wide    bool   // it has the kernels of gemm_sm90.cu
+	// clusters of blocks are launched: only the machine code has them.
+	clusters bool
+	// tiles is how every wide product is cut in tests that want each kernel; nil for the best way.
+	tiles *cuda.WideTiles
 
 	// Memory is shared with whoever allocates, frees or uploads.
 	memory  gpuMemory
@@ -33,6 +38,9 @@ type gpu struct {
 	lost      error  // the ErrDevice that ended the device
 
 	rooms     [roomKinds]gpuScratch
+	maps      tensorMaps
+	lt        *cuda.Lt // nil for doing without
+	ltRoom    cuda.Ptr // its workspace
 	experts   expertTables
 	attention attention
 	graphs    graphs
@@ -99,7 +107,10 @@ func openGPU(o Options, g gpuOptions) (b backend, info Info, err error) {
 	device := d.context.Info()
 	info.Kind, info.Name, info.Capability = "cuda", device.Name, device.Capability()
 	d.set = gpuSetName(target)
-	info.KernelSet, info.Products, info.Images = d.set, "bf16", cuda.ImagesHash()
+	info.KernelSet, info.Products, info.Images, info.SharedAttention = d.set, "bf16", cuda.ImagesHash(), true
+	if d.lt != nil {
+		info.CuBLASLt = d.lt.Version()
+	}
 	return d, info, nil
 }
 
@@ -162,7 +173,8 @@ func imageTarget(set string, device cuda.DeviceInfo) (string, error) {
 
 // open makes what the device needs, on a thread that uses its context.
 func (g *gpu) open(target string, o gpuOptions) error {
-	g.sms = g.context.Info().SMs
+	g.sms, g.wide = g.context.Info().SMs, target == cuda.SM90a
+	g.clusters = g.wide
 	g.memory.exact = o.exact
 	var err error
 	if g.stream, err = g.context.OpenStream(cuda.StreamOptions{Name: "steps"}); err != nil {
@@ -172,6 +184,9 @@ func (g *gpu) open(target string, o gpuOptions) error {
 		return err
 	}
 	g.uploads.context = g.context
+	if err := g.openLt(); err != nil {
+		return err
+	}
 	if err := g.writes.open(g.context); err != nil {
 		return err
 	}
@@ -294,6 +309,10 @@ func (g *gpu) close() {
 			}
 			_ = g.stream.Close()
 		}
+		if g.lt != nil {
+			g.lt.Close()
+			_ = g.context.Free(g.ltRoom)
+		}
 		for _, m := range g.modules {
 			_ = m.Close()
 		}
@@ -318,6 +337,9 @@ func launch[P any](g *gpu, geometry cuda.Geometry, params *P) error {
 		Block:       cuda.Dim{X: uint32(geometry.Threads)},
 		SharedBytes: geometry.SharedBytes,
 		Early:       g.early,
+	}
+	if blocks := geometry.Kernel.Cluster(); blocks > 1 {
+		shape.Cluster = cuda.Dim{X: uint32(blocks)}
 	}
 	if err := cuda.Launch(g.stream, f.Function, shape, params); err != nil {
 		return g.fail(err)

@@ -10,8 +10,8 @@ func (c *checker) gpuKV(l *KVLayout, headDim int) {
 	if l.Type == KVFP8 {
 		align = 4
 	}
-	if c.err == nil && l.headStride(headDim) != l.Type.RowBytes(headDim) {
-		c.failf("KV.HeadStride is %d bytes, want %d", l.headStride(headDim), l.Type.RowBytes(headDim))
+	if c.err == nil && l.headStride(headDim) != l.Type.HeadBytes(headDim) {
+		c.failf("KV.HeadStride is %d bytes, want %d", l.headStride(headDim), l.Type.HeadBytes(headDim))
 	}
 	if c.err == nil && (l.BlockStride|l.TokenStride|l.VOffset|int(address(l.Base)))%align != 0 {
 		c.failf("KV strides are %d, %d and %d bytes, want multiples of %d", l.BlockStride, l.TokenStride, l.VOffset, align)
@@ -22,8 +22,15 @@ func (c *checker) gpuKV(l *KVLayout, headDim int) {
 func cacheOf(l *KVLayout) cuda.KVCache {
 	return cuda.KVCache{
 		Base: address(l.Base), BlockStride: int64(l.BlockStride), VOffset: int64(l.VOffset), TokenStride: int64(l.TokenStride),
+		ScaleOffset: int64(l.ScaleOffset), VScaleOffset: int64(l.VScaleOffset),
 		BlockTokens: int32(l.BlockTokens), Type: gpuKVTypes[l.Type],
 	}
+}
+
+// wide says whether the tensor-core decode kernels take a layout: groups of 16 tokens lie in one block, and accesses of 16
+// bytes are aligned.
+func wide(l *KVLayout) bool {
+	return l.BlockTokens%16 == 0 && (l.BlockStride|l.TokenStride|l.VOffset|int(address(l.Base)))%16 == 0
 }
 
 // gpuKVTypes are the types as the kernels know them.
@@ -62,11 +69,12 @@ type attentionKey struct {
 	positions                     Buffer
 	rows, heads, kvHeads, headDim int
 	kv                            KVType
+	wide                          bool
 }
 
 // overwritten forgets the plan if it depends on what is written to.
 func (a *attention) overwritten(b Buffer) {
-	if a.planned && (overlap(b, a.key.work.Items) || overlap(b, a.key.work.Segments) || overlap(b, a.key.positions)) {
+	if a.planned && (overlap(b, a.key.work.Items) || overlap(b, a.key.work.Segments) || overlap(b, a.key.work.Shared) || overlap(b, a.key.work.SharedRows) || overlap(b, a.key.positions)) {
 		a.planned = false
 	}
 }
@@ -86,12 +94,15 @@ func (g *gpu) Attend(p *AttendParams) error {
 	ck.aligned("Q", p.Q, 2)
 	ck.aligned("Out", p.Out, 4)
 	ck.gpuKV(&p.KV, p.HeadDim)
+	if ck.err == nil && p.Work.SharedCount > 0 && (g.simpleAttention || !g.shares(p.KV.Type, p.HeadDim)) {
+		ck.failf("Work.SharedCount is %d, but no kernel shares over %v and heads of %d", p.Work.SharedCount, p.KV.Type, p.HeadDim)
+	}
 	if ck.err != nil || p.Rows == 0 || p.Work.ItemCount == 0 {
 		return ck.err
 	}
 	k := cuda.AttendParams{
 		Q: address(p.Q), Out: address(p.Out), Positions: address(p.Positions), Rope: address(p.Rope), KV: cacheOf(&p.KV),
-		HeadStride: int64(p.KV.Type.RowBytes(p.HeadDim)), Segments: address(p.Work.Segments), Blocks: address(p.Work.Blocks),
+		HeadStride: int64(p.KV.Type.HeadBytes(p.HeadDim)), Segments: address(p.Work.Segments), Blocks: address(p.Work.Blocks),
 		Items: address(p.Work.Items), QStride: int64(p.QStride), Heads: int32(p.Heads), KVHeads: int32(p.KVHeads),
 		HeadDim: int32(p.HeadDim), ItemsMost: int32(p.Work.ItemCount), ItemCount: address(p.Work.Counts), Scale: p.Scale,
 	}
@@ -100,6 +111,10 @@ func (g *gpu) Attend(p *AttendParams) error {
 	}
 	part := p.Heads * (p.HeadDim + 2) * 4 // bytes
 	parts := min(cuda.AttendParts(p.Rows), partsBytes/part)
+	shares := p.Work.SharedCount > 0
+	if shares {
+		parts = max(parts, p.Work.SharedRowCount+p.Rows) // what is shared must have room
+	}
 	r := rooms{gpu: g}
 	k.PartValues = r.get(roomPartValues, parts*p.Heads*p.HeadDim*4)
 	k.PartWeights = r.get(roomPartWeights, parts*p.Heads*2*4)
@@ -108,6 +123,11 @@ func (g *gpu) Attend(p *AttendParams) error {
 	k.DecodeTiles = r.get(roomDecodeTiles, (p.Rows+parts)*sizeOf[cuda.AttendTile]())
 	k.PrefillTiles = r.get(roomPrefillTiles, (p.Rows+parts)*sizeOf[cuda.AttendTile]())
 	k.Merges = r.get(roomMerges, p.Rows*sizeOf[cuda.AttendMerge]())
+	if shares {
+		k.SharedRows = address(p.Work.SharedRows)
+		k.RowParts, k.RowFirst = r.get(roomRowParts, 4*p.Rows), r.get(roomRowFirst, 4*p.Rows)
+		k.SharedList = r.get(roomSharedList, 4*parts)
+	}
 	if r.err != nil {
 		return r.err
 	}
@@ -118,7 +138,7 @@ func (g *gpu) Attend(p *AttendParams) error {
 	if err := launch(g, cuda.AttendGeometry(a.kernels.Decode, g.functions[a.kernels.Decode].blocks), &k); err != nil {
 		return err
 	}
-	if !a.kernels.OnlyDecode && !(p.Work.Single && p.Heads/p.KVHeads <= a.kernels.DecodeQueries) {
+	if !a.kernels.OnlyDecode && (shares || !p.Work.Single || p.Heads/p.KVHeads > a.kernels.DecodeQueries) {
 		if err := launch(g, cuda.AttendGeometry(a.kernels.Prefill, g.functions[a.kernels.Prefill].blocks), &k); err != nil {
 			return err
 		}
@@ -129,16 +149,28 @@ func (g *gpu) Attend(p *AttendParams) error {
 	return launch(g, cuda.AttendGeometry(cuda.AttendMergeBF16, g.functions[cuda.AttendMergeBF16].blocks), &k)
 }
 
+// shares says whether there is a kernel that takes shared items. It may be called from any goroutine.
+func (g *gpu) shares(kv KVType, headDim int) bool {
+	if kv != KVBF16 && kv != KVFP8 || headDim > cuda.MaxHeadDim {
+		return false
+	}
+	k := cuda.ChooseAttend(1, headDim, gpuKVTypes[kv], false)
+	return !k.OnlyDecode && g.functions[k.Prefill].err == nil
+}
+
 // planAttention makes the tiles of the work list, unless the layer before has.
 func (g *gpu) planAttention(p *AttendParams, k *cuda.AttendParams, parts int) error {
 	a, frees := &g.attention, g.memory.frees.Load()
-	key := attentionKey{p.Work, p.Positions, p.Rows, p.Heads, p.KVHeads, p.HeadDim, p.KV.Type}
+	key := attentionKey{p.Work, p.Positions, p.Rows, p.Heads, p.KVHeads, p.HeadDim, p.KV.Type, wide(&p.KV)}
 	if a.planned && a.key == key && a.frees == frees {
 		return nil
 	}
 	a.planned = false
 	group := p.Heads / p.KVHeads
-	a.kernels = cuda.ChooseAttend(group, p.HeadDim, gpuKVTypes[p.KV.Type])
+	a.kernels = cuda.ChooseAttend(group, p.HeadDim, gpuKVTypes[p.KV.Type], key.wide)
+	if g.functions[a.kernels.Decode].err != nil {
+		a.kernels = cuda.ChooseAttend(group, p.HeadDim, gpuKVTypes[p.KV.Type], false)
+	}
 	if g.functions[a.kernels.Prefill].err != nil {
 		a.kernels.OnlyDecode = true
 	}
@@ -149,6 +181,12 @@ func (g *gpu) planAttention(p *AttendParams, k *cuda.AttendParams, parts int) er
 	}
 	if a.kernels.OnlyDecode {
 		a.plan.OnlyDecode = 1
+	}
+	if p.Work.SharedCount > 0 {
+		a.plan.Shared, a.plan.SharedRows = address(p.Work.Shared), k.SharedRows
+		a.plan.RowParts, a.plan.RowFirst, a.plan.SharedList = k.RowParts, k.RowFirst, k.SharedList
+		a.plan.SharedMost, a.plan.Rows = int32(p.Work.SharedCount), int32(p.Rows)
+		a.plan.SharedTiles = int32(g.functions[a.kernels.Prefill].blocks / p.KVHeads)
 	}
 	a.plan.Split()
 	if err := launch(g, a.plan.Geometry(), &a.plan); err != nil {

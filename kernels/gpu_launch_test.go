@@ -4,6 +4,7 @@ package kernels
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"unsafe"
@@ -21,6 +22,13 @@ func (r *rig) gpuFixture(rows int) *fixture {
 	kv.Base = r.alloc((ceilDiv(rows, 16) + 1) * kv.BlockStride)
 	f.QKNormRopeWrite.KV, f.Attend.KV = kv, kv
 	return f
+}
+
+// gpuOperations runs each operation of the fixture, also what a GPU has beyond them.
+func (f *fixture) gpuOperations() map[string]func(Ops) error {
+	all := f.operations()
+	all["MLP"] = func(o Ops) error { return o.(MLPOps).MLP(&f.MLP) }
+	return all
 }
 
 // step is one launch that a test wants: the kernel, its grid and threads, and a look at its params.
@@ -41,8 +49,8 @@ func TestGPULaunches(t *testing.T) {
 	g := d.backend.(*gpu)
 	room := func(kind roomKind) uint64 { return uint64(g.rooms[kind].at) }
 
-	gemm := func(want cuda.GemmParams) func(*testing.T, launched) {
-		return func(t *testing.T, l launched) { require.Equal(t, want, paramsOf[cuda.GemmParams](t, l)) }
+	few := func(want cuda.GemvParams) func(*testing.T, launched) {
+		return func(t *testing.T, l launched) { require.Equal(t, want, paramsOf[cuda.GemvParams](t, l)) }
 	}
 	norm := func(x, index, weight Buffer, rows int) func(*testing.T, launched) {
 		return func(t *testing.T, l launched) {
@@ -70,10 +78,11 @@ func TestGPULaunches(t *testing.T) {
 				paramsOf[cuda.EmbedParams](t, l))
 		}}}},
 		{"NormQKV", []step{
-			{cuda.RMSNormBF16, [2]int{rows, 1}, 256, func(t *testing.T, l launched) { norm(f.NormQKV.X, Buffer{}, f.NormQKV.Norm, rows)(t, l) }},
-			{cuda.GemmSmallBF16, [2]int{1, 2}, 128, func(t *testing.T, l launched) {
-				gemm(cuda.GemmParams{X: room(roomNormed), Out: address(f.NormQKV.Out), W: parts, XStride: hidden, OutStride: 128, Rows: rows, Cols: hidden, Outputs: 128})(t, l)
-				require.Equal(t, cuda.GemmSmallShared, l.shared)
+			{cuda.RMSNormBF16, [2]int{3, 1}, 256, func(t *testing.T, l launched) { norm(f.NormQKV.X, Buffer{}, f.NormQKV.Norm, rows)(t, l) }},
+			{cuda.Gemv32x8BF16, [2]int{16, 1}, 256, func(t *testing.T, l launched) {
+				p := &f.NormQKV
+				few(cuda.GemvParams{X: room(roomNormed), Out: address(p.Out), W: parts, XStride: hidden, OutStride: 128, Rows: rows, Cols: hidden, Outputs: 128})(t, l)
+				require.Equal(t, 65536+8*32*8*4, l.shared)
 			}},
 		}},
 		{"QKNormRopeWrite", []step{{cuda.QKNormRopeWriteBF16, [2]int{rows * 8 / 4, 1}, 128, func(t *testing.T, l launched) {
@@ -109,24 +118,37 @@ func TestGPULaunches(t *testing.T) {
 			{cuda.AttendPrefillBF16D64, [2]int{shared(cuda.AttendPrefillBF16D64), 1}, 128, nil},
 			{cuda.AttendMergeBF16, [2]int{blocks, 1}, 128, nil},
 		}},
-		{"ProjAdd", []step{{cuda.GemmSmallBF16, [2]int{1, 1}, 128, func(t *testing.T, l launched) {
+		{"ProjAdd", []step{{cuda.Gemv32x32K4BF16, [2]int{8, 1}, 256, func(t *testing.T, l launched) {
 			p := &f.ProjAdd
-			gemm(cuda.GemmParams{X: address(p.X), Out: address(p.Out), W: one(&p.W), XStride: 64, OutStride: 64, Rows: rows, Cols: 64, Outputs: 64, Store: cuda.AddBF16})(t, l)
+			few(cuda.GemvParams{X: address(p.X), Out: address(p.Out), W: one(&p.W), XStride: 64, OutStride: 64, Rows: rows, Cols: 64, Outputs: 64, Store: cuda.AddBF16})(t, l)
 		}}}},
-		{"NormGateUp", []step{{cuda.RMSNormBF16, [2]int{rows, 1}, 256, nil}, {cuda.GemmSmallBF16, [2]int{1, 3}, 128, nil}}},
+		{"NormGateUp", []step{{cuda.RMSNormBF16, [2]int{3, 1}, 256, nil}, {cuda.Gemv32x8BF16, [2]int{24, 1}, 256, nil}}},
 		{"SiluDownAdd", []step{
 			{cuda.SiluMulBF16, [2]int{rows, 1}, 256, func(t *testing.T, l launched) {
 				require.Equal(t, cuda.SiluMulParams{GateUp: address(f.SiluDownAdd.GateUp), Out: room(roomGated), Rows: rows, Inner: inner}, paramsOf[cuda.SiluMulParams](t, l))
 			}},
-			{cuda.GemmSmallBF16, [2]int{1, 1}, 128, func(t *testing.T, l launched) {
+			{cuda.Gemv32x32K4BF16, [2]int{8, 1}, 256, func(t *testing.T, l launched) {
 				p := &f.SiluDownAdd
-				gemm(cuda.GemmParams{X: room(roomGated), Out: address(p.Out), W: one(&p.W), XStride: inner, OutStride: 64, Rows: rows, Cols: inner, Outputs: 64, Store: cuda.AddBF16})(t, l)
+				few(cuda.GemvParams{X: room(roomGated), Out: address(p.Out), W: one(&p.W), XStride: inner, OutStride: 64, Rows: rows, Cols: inner, Outputs: 64, Store: cuda.AddBF16})(t, l)
+			}},
+		}},
+		{"MLP", []step{
+			{cuda.RMSNormBF16, [2]int{3, 1}, 256, nil},
+			{cuda.Gemv32x16BF16, [2]int{12, 1}, 256, func(t *testing.T, l launched) {
+				few(cuda.GemvParams{
+					X: room(roomNormed), Out: room(roomGated), W: one(&f.MLP.GateUp), XStride: 64, OutStride: inner,
+					Rows: rows, Cols: 64, Outputs: inner, Store: cuda.GateBF16, Eps: 1e-6,
+				})(t, l)
+			}},
+			{cuda.Gemv32x32K4BF16, [2]int{8, 1}, 256, func(t *testing.T, l launched) {
+				p := &f.MLP
+				few(cuda.GemvParams{X: room(roomGated), Out: address(p.Out), W: one(&p.Down), XStride: inner, OutStride: 64, Rows: rows, Cols: inner, Outputs: 64, Store: cuda.AddBF16})(t, l)
 			}},
 		}},
 		{"MoE", []step{
-			{cuda.RMSNormBF16, [2]int{rows, 1}, 256, nil},
-			{cuda.GemmSmallBF16, [2]int{1, 1}, 128, func(t *testing.T, l launched) {
-				gemm(cuda.GemmParams{X: room(roomNormed), Out: room(roomRouter), W: one(&f.MoE.Router), XStride: hidden, OutStride: 4, Rows: rows, Cols: hidden, Outputs: 4, Store: cuda.StoreF32})(t, l)
+			{cuda.RMSNormBF16, [2]int{3, 1}, 256, func(t *testing.T, l launched) { norm(f.MoE.X, Buffer{}, f.MoE.Norm, rows)(t, l) }},
+			{cuda.Gemv32x8BF16, [2]int{1, 1}, 256, func(t *testing.T, l launched) {
+				few(cuda.GemvParams{X: room(roomNormed), Out: room(roomRouter), W: one(&f.MoE.Router), XStride: hidden, OutStride: 4, Rows: rows, Cols: hidden, Outputs: 4, Store: cuda.StoreF32})(t, l)
 			}},
 			{cuda.MoERouteF32, [2]int{5, 1}, 128, func(t *testing.T, l launched) {
 				require.Equal(t, cuda.MoERouteParams{Logits: room(roomRouter), Chosen: room(roomChosen), Weights: room(roomWeights), Rows: rows, Experts: 4, TopK: 2},
@@ -149,9 +171,10 @@ func TestGPULaunches(t *testing.T) {
 			{cuda.MoECombineBF16, [2]int{rows, 1}, 256, nil},
 		}},
 		{"Head", []step{
-			{cuda.RMSNormBF16, [2]int{rows, 1}, 256, func(t *testing.T, l launched) { norm(f.Head.X, f.Head.Index, f.Head.Norm, rows)(t, l) }},
-			{cuda.GemmSmallBF16, [2]int{1, 5}, 128, func(t *testing.T, l launched) {
-				gemm(cuda.GemmParams{X: room(roomNormed), Out: address(f.Head.Logits), W: one(&f.Head.W), XStride: hidden, OutStride: vocab, Rows: rows, Cols: hidden, Outputs: vocab, Store: cuda.StoreF32})(t, l)
+			{cuda.RMSNormBF16, [2]int{3, 1}, 256, func(t *testing.T, l launched) { norm(f.Head.X, f.Head.Index, f.Head.Norm, rows)(t, l) }},
+			{cuda.Gemv32x8BF16, [2]int{38, 1}, 256, func(t *testing.T, l launched) {
+				p := &f.Head
+				few(cuda.GemvParams{X: room(roomNormed), Out: address(p.Logits), W: one(&p.W), XStride: hidden, OutStride: vocab, Rows: rows, Cols: hidden, Outputs: vocab, Store: cuda.StoreF32})(t, l)
 			}},
 		}},
 		{"Sample", []step{
@@ -168,7 +191,7 @@ func TestGPULaunches(t *testing.T) {
 	} {
 		t.Run(c.op, func(t *testing.T) {
 			s.lines()
-			require.NoError(t, d.Do(context.Background(), f.operations()[c.op]))
+			require.NoError(t, d.Do(context.Background(), f.gpuOperations()[c.op]))
 			got := s.launchesSince(t)
 			var names, want []string
 			for _, l := range got {
@@ -197,6 +220,59 @@ func TestGPULaunches(t *testing.T) {
 		require.Equal(t, []uint64{address(p.Filters), address(p.Biases), address(p.Counts), room(roomEdited), room(roomBinWeights), room(roomBinCounts)},
 			[]uint64{k.Filters, k.Biases, k.Counts, k.Edited, k.BinWeights, k.BinCounts})
 	})
+}
+
+// TestGPULaunchesManyRows: products of more rows are normalized and gated by kernels of their own.
+func TestGPULaunchesManyRows(t *testing.T) {
+	const rows, inner = 70, 96
+	s, d := openStub(t)
+	r := newRig(t, "go", 1)
+	f := r.gpuFixture(rows)
+	for op, want := range map[string][]string{
+		"NormQKV":     {"rmsnorm_bf16 [9 1]", "gemm_small_bf16 [2 2]"},
+		"ProjAdd":     {"gemm_small_bf16 [2 1]"},
+		"NormGateUp":  {"rmsnorm_bf16 [9 1]", "gemm_small_bf16 [2 3]"},
+		"SiluDownAdd": {"silu_mul_bf16 [70 1]", "gemm_small_bf16 [2 1]"},
+		"MLP":         {"rmsnorm_bf16 [9 1]", "gemm_small_bf16 [2 3]", "silu_mul_bf16 [70 1]", "gemm_small_bf16 [2 1]"},
+		"Head":        {"rmsnorm_bf16 [9 1]", "gemm_small_bf16 [2 5]"},
+	} {
+		s.lines()
+		require.NoError(t, d.Do(context.Background(), f.gpuOperations()[op]))
+		var got []string
+		for _, l := range s.launchesSince(t) {
+			got = append(got, fmt.Sprintf("%v %v", l.kernel, l.grid))
+			if l.kernel == cuda.GemmSmallBF16.String() {
+				require.Equal(t, cuda.GemmSmallShared, l.shared)
+			}
+		}
+		require.Equal(t, want, got, op)
+	}
+}
+
+// TestGPULaunchesLittleShared: where shared memory is too small for the kernels of few rows, those of many take their place.
+func TestGPULaunchesLittleShared(t *testing.T) {
+	s, d := openStub(t)
+	f := newRig(t, "go", 1).gpuFixture(3)
+	g := d.backend.(*gpu)
+	for k := range g.functions {
+		if cuda.Kernel(k).Image() == "gemv" {
+			g.functions[k].err = errors.ErrUnsupported
+		}
+	}
+	for op, want := range map[string][]string{
+		"NormQKV": {"rmsnorm_bf16", "gemm_small_bf16"},
+		"ProjAdd": {"gemm_small_bf16"},
+		"MLP":     {"rmsnorm_bf16", "gemm_small_bf16", "silu_mul_bf16", "gemm_small_bf16"},
+		"Head":    {"rmsnorm_bf16", "gemm_small_bf16"},
+	} {
+		s.lines()
+		require.NoError(t, d.Do(context.Background(), f.gpuOperations()[op]))
+		var got []string
+		for _, l := range s.launchesSince(t) {
+			got = append(got, l.kernel)
+		}
+		require.Equal(t, want, got, op)
+	}
 }
 
 // expertParts is the table of four experts on a stub, whose memory is the host's.
@@ -251,6 +327,65 @@ func TestGPUPlansOnce(t *testing.T) {
 	}
 }
 
+// TestGPUWide: products of many rows go to Hopper's kernels, in clusters and with tensor maps, gate and up in one; not so
+// odd sizes, few rows and PTX.
+func TestGPUWide(t *testing.T) {
+	const rows, hidden, inner = 100, 64, 96
+	stub, options := newStub(t)
+	for _, set := range []string{"cuda sm_90a", "cuda ptx"} {
+		d, err := open(Options{Device: "cuda", KernelSet: set}, options)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, d.Close()) })
+		r := newTwin(t, d) // its device memory is aligned
+		room := func(bytes int) Buffer { return r.put(make([]byte, bytes)) }
+		weight := func(cols int, parts ...int) Weight { return r.weightOf(r.weight(cols, false, parts...)) }
+		norm, x, wide := room(2*hidden), room(2*rows*hidden), room(2*rows*2*inner)
+		gateUp, down, odd := weight(hidden, inner, inner), weight(inner, hidden), weight(hidden, 2*inner-1)
+		launches := func(run func(o Ops) error) []launched {
+			stub.lines()
+			require.NoError(t, d.Do(context.Background(), run))
+			return stub.launchesSince(t)[1:] // after the norm
+		}
+		up := func(w Weight, rows int) func(o Ops) error {
+			return func(o Ops) error {
+				return o.NormGateUp(&NormGateUpParams{X: x, Norm: norm, Eps: 1e-6, W: w, Out: wide, Rows: rows})
+			}
+		}
+		params := MLPParams{X: x, Norm: norm, Eps: 1e-6, GateUp: gateUp, Down: down, Out: x, Rows: rows}
+		mlp := func(o Ops) error { return o.(MLPOps).MLP(&params) }
+		require.Equal(t, cuda.GemmSmallBF16.String(), launches(up(odd, rows))[0].kernel)
+		if set == "cuda ptx" {
+			require.Equal(t, cuda.GemmSmallBF16.String(), launches(up(gateUp, rows))[0].kernel)
+			require.Len(t, launches(mlp), 3)
+		} else {
+			require.NotContains(t, launches(up(gateUp, 64))[0].kernel, "sm90")
+			got := launches(up(gateUp, rows))
+			require.Len(t, got, 1)
+			require.Contains(t, got[0].kernel, "sm90_gemm")
+			p := paramsOf[cuda.WideGemmParams](t, got[0])
+			require.Equal(t, []any{address(wide), int32(rows), int32(1), int32(0), [4]int32{96, 192, 192, 192}}, []any{p.Out, p.Rows, p.Steps, p.Gated, p.Ends})
+			require.Equal(t, []uint64{uint64(d.backend.(*gpu).rooms[roomNormed].at), hidden, rows, 2 * hidden}, p.X[:4], "the stub's map")
+			require.Equal(t, []uint64{address(gateUp.Parts[1].Data), hidden, inner, 2 * hidden}, p.W[1][:4])
+
+			got = launches(mlp)
+			require.Len(t, got, 2, "gate and up, down")
+			first, second := paramsOf[cuda.WideGemmParams](t, got[0]), paramsOf[cuda.WideGemmParams](t, got[1])
+			require.Equal(t, []any{int32(1), int64(inner), int32(0), int32(cuda.AddBF16)}, []any{first.Gated, first.OutStride, second.Gated, second.Store})
+			require.Equal(t, first.Out, second.X[0])
+
+			stub.quiet = 1
+			require.Zero(t, testing.AllocsPerRun(20, func() { _ = d.Do(context.Background(), mlp) }))
+			stub.quiet = 0
+			few, in, out := weight(2048, 1024), room(2*256*2048), room(2*256*1024)
+			stub.lines()
+			require.NoError(t, d.Do(context.Background(), func(o Ops) error {
+				return o.ProjAdd(&ProjAddParams{X: in, W: few, Out: out, Rows: 256})
+			}))
+			require.Regexp(t, "^cluster=[2-8],1,1$", stub.launchesSince(t)[0].rest, "few outputs: blocks divide the columns")
+		}
+	}
+}
+
 // TestGPUChecks: what only a GPU refuses. TestChecks has the rest.
 func TestGPUChecks(t *testing.T) {
 	s, d := openStub(t)
@@ -270,6 +405,12 @@ func TestGPUChecks(t *testing.T) {
 		{"Attend", func(f *fixture) { f.Attend.KV.Base = f.Attend.KV.Base.Slice(8, 2048) }, "KV strides are 2048, 64 and 1024 bytes, want multiples of 16"},
 		{"Attend", func(f *fixture) { f.Attend.Work.ItemCount = 2 }, "Work.Items has 4 elements, want [2, 4]"},
 		{"Attend", func(f *fixture) { f.Attend.Out = f.Attend.Out.Slice(2, 20*64*2) }, "Out is not aligned to 4 bytes"},
+		{"MLP", func(f *fixture) { f.MLP.Rows = 41 }, "X has 2560 elements, want [41, 64]"},
+		{"MLP", func(f *fixture) { f.MLP.Norm.size = 2 }, "GateUp.Cols 64, Norm has 1"},
+		{"MLP", func(f *fixture) { f.MLP.Out.size = 4 }, "Out has 2 elements, want [20, 64]"},
+		{"MLP", func(f *fixture) { f.MLP.Down = f.ProjAdd.W }, "GateUp is [192, 64], Down [64, 64]"},
+		{"MLP", func(f *fixture) { f.MLP.Down = r.weight(96, false, 7, 50, 1, 1, 5) }, "Down has 5 parts, want 4 at most"},
+		{"MLP", func(f *fixture) { f.MLP.GateUp.Format = 7 }, "GateUp.Format is 7"},
 		{"MoE", func(f *fixture) { f.MoE.TopK = 5 }, "TopK is 5 of 4 experts"},
 		{"Sample", func(f *fixture) { f.Sample.TopN = 65 }, "TopN is 65, want 0 to 64"},
 		{"Head", func(f *fixture) { f.Head.Logits.size = 40 }, "Logits has 10 elements, want [20, 300]"},
@@ -277,10 +418,10 @@ func TestGPUChecks(t *testing.T) {
 		f := r.gpuFixture(20)
 		c.change(f)
 		s.lines()
-		require.ErrorContains(t, d.Do(context.Background(), f.operations()[c.op]), "kernels: "+c.op+": "+c.want)
+		require.ErrorContains(t, d.Do(context.Background(), f.gpuOperations()[c.op]), "kernels: "+c.op+": "+c.want)
 		require.Empty(t, s.launchesSince(t), "%s: nothing has run", c.op)
 	}
-	for name, run := range r.gpuFixture(0).operations() {
+	for name, run := range r.gpuFixture(0).gpuOperations() {
 		if name == "Head" {
 			continue // wants a row to point at
 		}
@@ -294,12 +435,12 @@ func TestGPUChecks(t *testing.T) {
 func TestGPUNoAllocations(t *testing.T) {
 	s, d := openStub(t)
 	s.quiet = 1
-	for _, rows := range []int{1, 40} {
+	for _, rows := range []int{1, 40, 100} {
 		r := newRig(t, "go", 1)
 		f := r.gpuFixture(rows)
 		filtered := f.Sample
 		filtered.Filters, filtered.Biases, filtered.Counts = r.alloc(rows*sizeOf[SampleFilter]()), r.alloc(8), r.alloc(8)
-		operations := f.operations()
+		operations := f.gpuOperations()
 		operations["Sample with filters"] = func(o Ops) error { return o.Sample(&filtered) }
 		from, to, host := r.floats(100), r.floats(100), make([]byte, 400)
 		operations["Write"] = func(o Ops) error { return o.Write(to, host) }

@@ -275,6 +275,9 @@ const (
 	roomPartList
 	roomPartValues
 	roomPartWeights
+	roomRowParts
+	roomRowFirst
+	roomSharedList
 	roomChunks // from here on of sampling
 	roomEdited
 	roomBinWeights

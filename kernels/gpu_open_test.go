@@ -218,7 +218,7 @@ func TestGPULost(t *testing.T) {
 	f := w.fixture(3)
 	w.on(func(o Ops) error { return o.NormQKV(&f.NormQKV) }) // what it needs grows once, and waits
 	w.on(func(o Ops) error { return o.Read(make([]byte, 4), f.NormQKV.Out.Slice(0, 4)) })
-	copy(s.fault[:], cuda.RMSNormBF16.String())
+	copy(s.fault[:], cuda.Gemv8x16NormedBF16.String())
 	s.faultCode = 700
 	err := d.Do(context.Background(), func(o Ops) error {
 		if err := errors.Join(o.Embed(&f.Embed), o.NormQKV(&f.NormQKV)); err != nil {
@@ -230,7 +230,7 @@ func TestGPULost(t *testing.T) {
 	require.ErrorIs(t, err, ErrDevice)
 	require.ErrorIs(t, err, cuda.ErrLost)
 	require.ErrorContains(t, err, "CUDA_ERROR_ILLEGAL_ADDRESS")
-	require.ErrorContains(t, err, "embed_bf16, rmsnorm_bf16")
+	require.ErrorContains(t, err, "embed_bf16, gemv_8x16_normed_bf16")
 	require.Equal(t, err, d.Do(context.Background(), func(Ops) error { panic("not reached") }))
 	_, err = d.Alloc(100)
 	require.ErrorIs(t, err, ErrDevice)

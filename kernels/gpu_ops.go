@@ -4,6 +4,8 @@ package kernels
 
 import "github.com/quire-llm/quire/kernels/cuda"
 
+var _ MLPOps = (*gpu)(nil)
+
 func (g *gpu) Embed(p *EmbedParams) error {
 	ck := g.check("Embed")
 	ck.embed(p)
@@ -60,8 +62,32 @@ func (g *gpu) norm(x, index, norm Buffer, eps float32, rows, cols int) (normed u
 	return normed, launch(g, k.Geometry(), &k)
 }
 
+// few launches a product of few rows. done is false where there is no kernel for it, on devices with little shared memory.
+func (g *gpu) few(k *cuda.GemvParams) (done bool, err error) {
+	geometry := k.Geometry(g.sms, g.clusters)
+	if g.functions[geometry.Kernel].err != nil {
+		return false, nil
+	}
+	return true, launch(g, geometry, k)
+}
+
 // matmul multiplies the rows at x with w and does with the sums what store says.
 func (g *gpu) matmul(w *Weight, x, out uint64, rows int, store int32) error {
+	if rows <= cuda.GemvRows {
+		few := cuda.GemvParams{
+			X: x, Out: out, W: partsOf(w), XStride: int64(w.Cols), OutStride: int64(w.Rows),
+			Rows: int32(rows), Cols: int32(w.Cols), Outputs: int32(w.Rows), Store: store,
+		}
+		if done, err := g.few(&few); done || err != nil {
+			return err
+		}
+	}
+	if rows >= cuda.WideLeastRows {
+		wide := cuda.WideProduct{X: x, Out: out, W: partsOf(w), Rows: rows, Cols: w.Cols, Outputs: w.Rows, Store: store}
+		if done, err := g.wideProduct(&wide); done || err != nil {
+			return err
+		}
+	}
 	k := cuda.GemmParams{
 		X: x, Out: out, W: partsOf(w), XStride: int64(w.Cols), OutStride: int64(w.Rows),
 		Rows: int32(rows), Cols: int32(w.Cols), Outputs: int32(w.Rows), Store: store,
@@ -69,8 +95,18 @@ func (g *gpu) matmul(w *Weight, x, out uint64, rows int, store int32) error {
 	return launch(g, k.Geometry(g.sms), &k)
 }
 
-// normProduct computes out = W · RMSNorm(x).
+// normProduct computes out = W · RMSNorm(x), in one launch where there are few rows.
 func (g *gpu) normProduct(w *Weight, x, index, norm Buffer, eps float32, out Buffer, rows int, store int32) error {
+	if cuda.GemvFits(rows, w.Cols) {
+		few := cuda.GemvParams{
+			X: address(x), Index: address(index), Norm: address(norm), Out: address(out), W: partsOf(w),
+			XStride: int64(w.Cols), OutStride: int64(w.Rows),
+			Rows: int32(rows), Cols: int32(w.Cols), Outputs: int32(w.Rows), Store: store, Eps: eps,
+		}
+		if done, err := g.few(&few); done || err != nil {
+			return err
+		}
+	}
 	normed, err := g.norm(x, index, norm, eps, rows, w.Cols)
 	if err != nil {
 		return err
@@ -120,6 +156,65 @@ func (g *gpu) SiluDownAdd(p *SiluDownAddParams) error {
 		return err
 	}
 	return g.matmul(&p.W, gated, address(p.Out), p.Rows, cuda.AddBF16)
+}
+
+// MLP is NormGateUp and SiluDownAdd in one: gate and up stay on the chip where a kernel can keep them.
+func (g *gpu) MLP(p *MLPParams) error {
+	ck := g.check("MLP")
+	ck.mlp(p)
+	ck.parts("GateUp", &p.GateUp)
+	ck.parts("Down", &p.Down)
+	if ck.err != nil || p.Rows == 0 {
+		return ck.err
+	}
+	gated, err := g.normGated(p)
+	if err != nil {
+		return err
+	}
+	return g.matmul(&p.Down, gated, address(p.Out), p.Rows, cuda.AddBF16)
+}
+
+// normGated puts silu(gate) ⊙ up into a room, for GateUp · RMSNorm(X) = gate, up.
+func (g *gpu) normGated(p *MLPParams) (gated uint64, err error) {
+	if p.Rows <= cuda.GemvRows {
+		if gated, err = g.room(roomGated, 2*p.Rows*p.Down.Cols); err != nil {
+			return 0, err
+		}
+		few := cuda.GemvParams{
+			X: address(p.X), Norm: address(p.Norm), Out: gated, W: partsOf(&p.GateUp), XStride: int64(p.GateUp.Cols), OutStride: int64(p.Down.Cols),
+			Rows: int32(p.Rows), Cols: int32(p.GateUp.Cols), Outputs: int32(p.Down.Cols), Store: cuda.GateBF16, Eps: p.Eps,
+		}
+		if !cuda.GemvFits(p.Rows, p.GateUp.Cols) {
+			if few.X, err = g.norm(p.X, Buffer{}, p.Norm, p.Eps, p.Rows, p.GateUp.Cols); err != nil {
+				return 0, err
+			}
+			few.Norm = 0
+		}
+		if done, err := g.few(&few); done || err != nil {
+			return gated, err
+		}
+	}
+	normed, err := g.norm(p.X, Buffer{}, p.Norm, p.Eps, p.Rows, p.GateUp.Cols)
+	if err != nil {
+		return 0, err
+	}
+	if p.Rows >= cuda.WideLeastRows {
+		if gated, err = g.room(roomGated, 2*p.Rows*p.Down.Cols); err != nil {
+			return 0, err
+		}
+		wide := cuda.WideProduct{X: normed, Out: gated, W: partsOf(&p.GateUp), Rows: p.Rows, Cols: p.GateUp.Cols, Outputs: p.GateUp.Rows, Gated: true}
+		if done, err := g.wideProduct(&wide); done || err != nil {
+			return gated, err
+		}
+	}
+	gateUp, err := g.room(roomGateUp, 2*p.Rows*p.GateUp.Rows)
+	if err != nil {
+		return 0, err
+	}
+	if err := g.matmul(&p.GateUp, normed, gateUp, p.Rows, cuda.StoreBF16); err != nil {
+		return 0, err
+	}
+	return g.gate(gateUp, p.Rows, p.Down.Cols)
 }
 
 // gate puts silu(gate) ⊙ up into a room.

@@ -129,6 +129,7 @@ type launched struct {
 	block  int
 	shared int
 	early  bool
+	rest   string // what else the launch asks for
 	params []byte
 }
 
@@ -146,6 +147,11 @@ func (s *stub) launchesSince(t testing.TB) []launched {
 		if l.early = strings.Contains(line, " early=1"); l.early {
 			line = strings.Replace(line, " early=1", "", 1)
 		}
+		before, packed, found := strings.Cut(line, " params=")
+		require.True(t, found, line)
+		at := strings.Index(before, " shared=") + 1
+		sizes, rest, _ := strings.Cut(before[at:], " ")
+		line, l.rest = before[:at]+sizes+" params="+packed, rest
 		_, err := fmt.Sscanf(line, "launch %s grid=%d,%d,%d block=%d,%d,%d shared=%d params=%s",
 			&l.kernel, &l.grid[0], &l.grid[1], &z, &l.block, &y1, &z1, &l.shared, &params)
 		require.NoError(t, err, line)

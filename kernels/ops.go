@@ -27,6 +27,13 @@ type Ops interface {
 	Copy(dst, src Buffer) error
 }
 
+// MLPOps is a device that does a whole gated MLP in one call, which need not lay out gate and up. Ops that have it are
+// found by assertion.
+type MLPOps interface {
+	// MLP gives what NormGateUp and SiluDownAdd give, rounded where they round.
+	MLP(p *MLPParams) error
+}
+
 // EmbedParams: Out[r] = Table[Tokens[r]], not scaled. A token -(i+1) stands for Sampled[i].Token, so that a step can follow
 // another before the host knows what that one has sampled.
 type EmbedParams struct {
@@ -84,10 +91,11 @@ type WorkSegment struct {
 // Work is the list of what attention has to do in a step, the same for every layer. package attention makes it.
 //
 // Shared items are tokens that many rows see, wherever in the batch they are: keys and values are read once for all of
-// them, and each row's item goes on from what they gave. Devices whose Info says SharedAttention take them. What a row's
+// them, and each row's item goes on from what they gave. Devices that [Device.SharesAttention] is true of take them. What a row's
 // shared items walk is one run of positions: it begins at 0, goes on without gaps in the order of the list, and each item
 // ends at a multiple of [ShareTile]. The rows stand after it, those of an item share the same, and their own segments are
-// the rest. Where an item ends, and whether there are any, does not change a bit of the result.
+// the rest. On the CPU where an item ends, and whether there are any, does not change a bit of the result. On a GPU an item's
+// tokens are summed apart, in runs whose length depends on the whole list, so that results are near but not the same.
 type Work struct {
 	Items      Buffer // [ItemCount] WorkItem
 	Segments   Buffer // [SegmentCount] WorkSegment
@@ -150,6 +158,17 @@ type SiluDownAddParams struct {
 	GateUp Buffer // [Rows, 2·W.Cols] activations
 	W      Weight // [Hidden, Intermediate]
 	Out    Buffer // [Rows, W.Rows] activations, the residual stream
+	Rows   int
+}
+
+// MLPParams: Out[r] += Down · (silu(gate) ⊙ up) + bias, where GateUp · RMSNorm(X[r], Norm) is gate, then up.
+type MLPParams struct {
+	X      Buffer // [Rows, Hidden] activations
+	Norm   Buffer // [Hidden] bfloat16
+	Eps    float32
+	GateUp Weight // [2·Intermediate, Hidden]: gate, up
+	Down   Weight // [Hidden, Intermediate]
+	Out    Buffer // [Rows, Hidden] activations, the residual stream; may be X
 	Rows   int
 }
 

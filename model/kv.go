@@ -14,6 +14,7 @@ import (
 //	[block][layer][K|V][token][KV head][dimension]    on a GPU
 //	[block][layer][K|V][KV head][token][dimension]    on the CPU, which reads one head at a time
 //
+// and behind them, where scales lie apart, [K|V][KV head][token] of those,
 // so that a tile of keys is one run of memory, a block moves in one copy, and memory is taken as blocks are used: with the
 // layers outermost each would leave part of a large page empty, 40 MB of a cache of 28 layers. Block 0 is the null block,
 // which padding writes to.
@@ -34,9 +35,10 @@ func NewKV(device *kernels.Device, c Config, blocks, blockTokens int, t kernels.
 	if blocks < 1 || blockTokens < 1 {
 		return nil, fmt.Errorf("model: making a cache: got %d blocks of %d tokens, want at least 1 of each", blocks, blockTokens)
 	}
-	row := t.RowBytes(c.HeadDim) // one head's key or value of a token
+	row := t.HeadBytes(c.HeadDim) // one head's key or value of a token
 	token := c.KVHeads * row
-	kv := &KV{device: device, blocks: blocks, blockTokens: blockTokens, blockBytes: 2 * blockTokens * token}
+	scales := blockTokens * c.KVHeads * t.ScaleBytes() // of a block's keys in a layer
+	kv := &KV{device: device, blocks: blocks, blockTokens: blockTokens, blockBytes: 2 * (blockTokens*token + scales)}
 	stride := c.Layers * kv.blockBytes
 	var err error
 	if kv.memory, err = device.Alloc((blocks + 1) * stride); err != nil {
@@ -56,6 +58,9 @@ func NewKV(device *kernels.Device, c Config, blocks, blockTokens int, t kernels.
 			HeadStride:  headStride,
 			BlockTokens: blockTokens,
 			Type:        t,
+
+			ScaleOffset:  2 * blockTokens * token,
+			VScaleOffset: scales,
 		}
 	}
 	return kv, nil

@@ -40,6 +40,13 @@ func (m *Model) selfAttention(s *step, l *Layer, kv kernels.KVLayout) {
 // denseMLP adds a layer's gated MLP to the residual stream.
 func (m *Model) denseMLP(s *step, l *Layer) {
 	a := &m.act
+	if ops, whole := s.ops.(kernels.MLPOps); whole {
+		s.mlp(ops, kernels.MLPParams{
+			X: a.hidden, Norm: l.MLPNorm, Eps: m.Config.NormEps,
+			GateUp: l.GateUp, Down: l.Down, Out: a.hidden, Rows: s.rows,
+		})
+		return
+	}
 	s.normGateUp(kernels.NormGateUpParams{
 		X: a.hidden, Norm: l.MLPNorm, Eps: m.Config.NormEps,
 		W: l.GateUp, Out: a.gateUp, Rows: s.rows,

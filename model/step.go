@@ -20,6 +20,7 @@ type step struct {
 	projAddParams  kernels.ProjAddParams
 	normGateParams kernels.NormGateUpParams
 	downParams     kernels.SiluDownAddParams
+	mlpParams      kernels.MLPParams
 	moeParams      kernels.MoEParams
 	headParams     kernels.HeadParams
 	sampleParams   kernels.SampleParams
@@ -64,6 +65,12 @@ func (s *step) normGateUp(p kernels.NormGateUpParams) {
 func (s *step) siluDownAdd(p kernels.SiluDownAddParams) {
 	if s.downParams = p; s.err == nil {
 		s.err = s.ops.SiluDownAdd(&s.downParams)
+	}
+}
+
+func (s *step) mlp(ops kernels.MLPOps, p kernels.MLPParams) {
+	if s.mlpParams = p; s.err == nil {
+		s.err = ops.MLP(&s.mlpParams)
 	}
 }
 

@@ -18,6 +18,6 @@ import (
 
 func main() {
 	root := &cobra.Command{Use: "gpu", Short: "Benchmarks for a GPU, in one program"}
-	root.AddCommand(operations.NewCommand(), throughput.NewCommand(), start.NewCommand(), figures.NewCommand())
+	root.AddCommand(operations.NewCommand(), operations.NewCrossoverCommand(), throughput.NewCommand(), start.NewCommand(), figures.NewCommand())
 	os.Exit(suite.MainCommand(root, os.Args[1:], os.Stdout, os.Stderr))
 }

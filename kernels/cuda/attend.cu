@@ -4,15 +4,15 @@
 //
 //   q    [rows, q_stride] bfloat16
 //   out  [rows, heads, head_dim] bfloat16
-//   kv   bfloat16 or float32: base and strides are multiples of 16 bytes. Float8 (e4m3): of 4
-//        bytes; a float32 scale lies behind each head's head_dim bytes
+//   kv   bfloat16, float32 or float8 (e4m3): base and strides are multiples of 16 bytes; with
+//        float8 of 4 where a head is not a multiple of 16 bytes
 //
 // Four steps, on one stream. Grids are fixed; what there is to do is read from device memory.
 //
 //   attend_plan     once for a step: cuts the work list into tiles of rows, and long walks of few
 //                   rows into parts
-//   attend_decode   tiles of few queries on CUDA cores, split over the tokens: bound by the memory
-//                   that holds the cache
+//   attend_decode   tiles of few queries, split over the tokens: bound by the memory that holds the
+//                   cache. On tensor cores for the usual shapes, on CUDA cores for all others
 //   attend_prefill  tiles of up to 64 queries on tensor cores, one online softmax over the walk
 //   attend_merge    adds up the parts of a row by their log-sum-exp, in a fixed order
 //
@@ -54,6 +54,7 @@ __device__ static void decode(const AttendParams& p) {
   constexpr int kMergeBytes = kWarps * kQueries * kLanes * 8 * 4;
   __shared__ __align__(16) uint8_t room[kRingBytes > kMergeBytes ? kRingBytes : kMergeBytes];
   __shared__ int64_t offsets[kKeys];
+  __shared__ int64_t scales[KV::kType == kKVFP8 ? kKeys : 1];
   __shared__ int32_t places[kKeys];
   __shared__ float tops[kWarps][kQueries], sums[kWarps][kQueries];
 
@@ -68,6 +69,7 @@ __device__ static void decode(const AttendParams& p) {
     const AttendTile tile = p.decode_tiles[unit / p.kv_heads];
     const int kv_head = unit % p.kv_heads, queries = tile.rows * group;
     const uint8_t* const heads = p.kv.base + kv_head * p.head_stride;
+    const uint8_t* const head_scales = p.kv.base + kv_head * p.kv.block_tokens * 4;
     for (int first = 0; first < queries; first += kQueries) {
       float q[kQueries][8], acc[kQueries][8], top[kQueries], sum[kQueries];
       int last[kQueries];
@@ -87,6 +89,7 @@ __device__ static void decode(const AttendParams& p) {
             take(p, walk, kKeys, [&](const AttendSegment& s, int skip, int to, int count) {
               for (int i = threadIdx.x; i < count; i += kAttendThreads) {
                 offsets[to + i] = offset_of(p, s, skip + i);
+                if constexpr (KV::kType == kKVFP8) scales[to + i] = scale_of(p, s, skip + i);
                 places[to + i] = s.pos + skip + i;
               }
             });
@@ -100,10 +103,14 @@ __device__ static void decode(const AttendParams& p) {
               const int token = step * kStep + u * kTogether + mine;
               const bool wanted = token < batch.keys && d < dim;
               const uint8_t* from = wanted ? heads + offsets[token] : p.kv.base;
+              const uint8_t* scale = p.kv.base;
+              if constexpr (KV::kType == kKVFP8) {
+                if (wanted) scale = head_scales + scales[token];
+              }
               const uint32_t to = ring + ((step % KV::kStages) * kUnroll + u) * 2 * kCopyBytes;
-              KV::copy(to, from, wanted ? d : 0, dim, wanted);
-              KV::copy(to + kCopyBytes, from + (wanted ? p.kv.v_offset : 0), wanted ? d : 0, dim,
-                       wanted);
+              KV::copy(to, from, wanted ? d : 0, scale, wanted);
+              KV::copy(to + kCopyBytes, from + (wanted ? p.kv.v_offset : 0), wanted ? d : 0,
+                       scale + (wanted ? p.kv.v_scale_offset : 0), wanted);
             }
           }
           commit_copies();
@@ -255,10 +262,13 @@ extern "C" __global__ void __launch_bounds__(kAttendThreads)
   for (int unit = blockIdx.x; unit < units; unit += gridDim.x) {
     const AttendMerge merge = p.merges[unit / p.heads];
     const int head = unit % p.heads;
+    const int shared = p.row_parts == nullptr ? 0 : p.row_parts[merge.row];  // these come first
     float top[1] = {no_score()}, sum[1] = {0}, acc[1][8] = {};
 #pragma unroll 4
-    for (int k = warp; k < merge.parts; k += kWarps) {
-      const int64_t part = static_cast<int64_t>(p.part_list[merge.first + k]) * p.heads + head;
+    for (int k = warp; k < shared + merge.parts; k += kWarps) {
+      const int id = k < shared ? p.shared_list[p.row_first[merge.row] + k]
+                                : p.part_list[merge.first + k - shared];
+      const int64_t part = static_cast<int64_t>(id) * p.heads + head;
       const float2 weight = *reinterpret_cast<const float2*>(p.part_weights + 2 * part);
       float4 lower = {}, upper = {};
       if (lane * 8 < dim) {
@@ -298,15 +308,15 @@ extern "C" __global__ void __launch_bounds__(kAttendThreads)
   }
 }
 
-// element is element i of a head of the cache.
-__device__ static float element(const AttendParams& p, const uint8_t* head, int i) {
+// element is element i of a head of the cache; scale is that of float8.
+__device__ static float element(const AttendParams& p, const uint8_t* head, const uint8_t* scale,
+                                int i) {
   switch (p.kv.type) {
     case kKVF32:
       return reinterpret_cast<const float*>(head)[i];
-    case kKVFP8: {
-      const float scale = *reinterpret_cast<const float*>(head + p.head_dim);
-      return __half2float(__half(__nv_cvt_fp8_to_halfraw(head[i], __NV_E4M3))) * scale;
-    }
+    case kKVFP8:
+      return __half2float(__half(__nv_cvt_fp8_to_halfraw(head[i], __NV_E4M3))) *
+             *reinterpret_cast<const float*>(scale);
     default:
       return __bfloat162float(reinterpret_cast<const bf16*>(head)[i]);
   }
@@ -323,7 +333,8 @@ extern "C" __global__ void __launch_bounds__(kAttendThreads, 1)
     const AttendItem item = p.items[i];
     for (int unit = threadIdx.x / kWarp; unit < item.rows * p.heads; unit += kWarps) {
       const int row = item.row + unit / p.heads, head = unit % p.heads, last = p.positions[row];
-      const uint8_t* const heads = p.kv.base + head / (p.heads / p.kv_heads) * p.head_stride;
+      const int kv_head = head / (p.heads / p.kv_heads);
+      const uint8_t* const heads = p.kv.base + kv_head * p.head_stride;
       double acc[8] = {}, top = -1.0 / 0.0, sum = 0;
       for (int k = 0; k < item.segments; k++) {
         const AttendSegment s = p.segments[item.segment + k];
@@ -331,10 +342,12 @@ extern "C" __global__ void __launch_bounds__(kAttendThreads, 1)
         load_query(q, p, row, head, d, s.pos - s.stored);
         for (int token = 0; token < s.len && s.pos + token <= last; token++) {
           const uint8_t* const key = heads + offset_of(p, s, token);
+          const uint8_t* const scale =
+              p.kv.base + kv_head * p.kv.block_tokens * 4 + scale_of(p, s, token);
           double score = 0;
 #pragma unroll
           for (int e = 0; e < 8; e++) {
-            if (d + e < dim) score += static_cast<double>(q[e]) * element(p, key, d + e);
+            if (d + e < dim) score += static_cast<double>(q[e]) * element(p, key, scale, d + e);
           }
 #pragma unroll
           for (int lanes = kWarp / 2; lanes > 0; lanes /= 2)
@@ -345,7 +358,11 @@ extern "C" __global__ void __launch_bounds__(kAttendThreads, 1)
           sum = sum * old + fresh;
 #pragma unroll
           for (int e = 0; e < 8; e++) {
-            if (d + e < dim) acc[e] = acc[e] * old + fresh * element(p, key + p.kv.v_offset, d + e);
+            if (d + e < dim) {
+              const float value =
+                  element(p, key + p.kv.v_offset, scale + p.kv.v_scale_offset, d + e);
+              acc[e] = acc[e] * old + fresh * value;
+            }
           }
         }
       }

@@ -71,6 +71,13 @@ __device__ inline int64_t offset_of(const AttendParams& p, const AttendSegment& 
   return block * p.kv.block_stride + at % p.kv.block_tokens * p.kv.token_stride;
 }
 
+// scale_of is where in the cache the scale of a segment's token lies, of the first head's key.
+__device__ inline int64_t scale_of(const AttendParams& p, const AttendSegment& s, int token) {
+  const int at = s.off + token;
+  const int64_t block = p.blocks[s.block + at / p.kv.block_tokens];
+  return block * p.kv.block_stride + p.kv.scale_offset + at % p.kv.block_tokens * 4;
+}
+
 // load_query sets x to elements d to d+7 of a query, turned back by delta positions; zeros behind
 // the head's end. The factor that the rope table carries is divided out: it is the cosine of
 // position 0.
@@ -118,8 +125,9 @@ __device__ inline void unpack_fp8(float* x, uint32_t word) {
 struct BF16KV {
   static constexpr int kType = kKVBF16, kPieces = 1, kPieceBytes = 16, kStages = 4;
 
-  // from is where the head begins, d the first of the eight elements.
-  __device__ static void copy(uint32_t to, const uint8_t* from, int d, int, bool wanted) {
+  // from is where the head begins, d the first of the eight elements; scale is that of float8.
+  __device__ static void copy(uint32_t to, const uint8_t* from, int d, const uint8_t*,
+                              bool wanted) {
     copy_async(to, from + 2 * d, wanted);
   }
   // read returns the scale of the elements.
@@ -132,7 +140,8 @@ struct BF16KV {
 struct F32KV {
   static constexpr int kType = kKVF32, kPieces = 2, kPieceBytes = 16, kStages = 2;
 
-  __device__ static void copy(uint32_t to, const uint8_t* from, int d, int, bool wanted) {
+  __device__ static void copy(uint32_t to, const uint8_t* from, int d, const uint8_t*,
+                              bool wanted) {
     copy_async(to, from + 4 * d, wanted);
     copy_async(to + kPieceBytes * kAttendThreads, from + (wanted ? 4 * d + 16 : 0), wanted);
   }
@@ -148,10 +157,11 @@ struct F32KV {
 struct FP8KV {
   static constexpr int kType = kKVFP8, kPieces = 3, kPieceBytes = 4, kStages = 4;
 
-  __device__ static void copy(uint32_t to, const uint8_t* from, int d, int head_dim, bool wanted) {
+  __device__ static void copy(uint32_t to, const uint8_t* from, int d, const uint8_t* scale,
+                              bool wanted) {
     copy_async4(to, from + d, wanted);
     copy_async4(to + kPieceBytes * kAttendThreads, from + (wanted ? d + 4 : 0), wanted);
-    copy_async4(to + 2 * kPieceBytes * kAttendThreads, from + (wanted ? head_dim : 0), wanted);
+    copy_async4(to + 2 * kPieceBytes * kAttendThreads, scale, wanted);
   }
   __device__ static float read(float (&x)[8], const uint8_t* at) {
     unpack_fp8(x, *reinterpret_cast<const uint32_t*>(at));

@@ -30,8 +30,10 @@ var (
 )
 
 // ChooseAttend finds the kernels for groups of so many query heads to a key-value head, a head size up to MaxHeadDim and a
-// cache of KVBF16, KVF32 or KVFP8. The decode kernel is the one that takes a row's group together, or most of it.
-func ChooseAttend(group, headDim int, kvType int32) AttendKernels {
+// cache of KVBF16, KVF32 or KVFP8. The decode kernel is the one on tensor cores, for the heads that it is made for and where
+// the cache is wide: blocks of multiples of 16 tokens, addresses of 16 bytes. Elsewhere it is the one that takes a row's
+// group together, or most of it.
+func ChooseAttend(group, headDim int, kvType int32, wide bool) AttendKernels {
 	size := 0
 	for 64<<size < headDim {
 		size++
@@ -42,6 +44,20 @@ func ChooseAttend(group, headDim int, kvType int32) AttendKernels {
 	decode, prefill := &decodeBF16, &prefillBF16
 	if kvType == KVFP8 {
 		decode, prefill = &decodeFP8, &prefillFP8
+	}
+	if wide {
+		kernels := AttendKernels{DecodeQueries: 8, Prefill: prefill[size]}
+		switch {
+		case kvType == KVBF16 && headDim == 64:
+			kernels.Decode = AttendDecodeBF16D64
+			return kernels
+		case kvType == KVBF16 && headDim == 128:
+			kernels.Decode = AttendDecodeBF16D128
+			return kernels
+		case kvType == KVFP8 && headDim == 128:
+			kernels.Decode = AttendDecodeFP8D128
+			return kernels
+		}
 	}
 	width := 0
 	for width < 2 && 2<<width < group {

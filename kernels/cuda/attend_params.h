@@ -6,8 +6,12 @@ constexpr int32_t kAttendThreads = 128;       // a block of all attend kernels b
 constexpr int32_t kAttendPlanThreads = 1024;  // the one block of attend_plan
 constexpr int32_t kAttendTileQueries = 64;  // queries (row, head of a group) of a tensor-core tile
 constexpr int32_t kAttendSplitStep = 16;    // parts of a walk are multiples of it
+constexpr int32_t kAttendSharedSplit = 128;  // least tokens of a part that rows share
+constexpr int32_t kAttendSharedStep = 64;    // such parts are multiples of it
 
 // How many bytes of dynamic shared memory a block of the tensor-core kernels asks for.
+constexpr int32_t kAttendDecodeShared = 98304;
+constexpr int32_t kAttendDecodeSharedFP8 = 101376;
 constexpr int32_t kAttendShared64 = 46080;
 constexpr int32_t kAttendShared128 = 87040;
 constexpr int32_t kAttendShared256 = 101376;
@@ -32,7 +36,7 @@ struct AttendSegment {
 // AttendTile is what one block does at a time for one key-value head: rows that walk the same
 // tokens.
 struct AttendTile {
-  int32_t row;
+  int32_t row;      // the first; below 0: the rows are listed in shared_rows from ~row on
   int32_t rows;
   int32_t segment;  // where the walk begins
   int32_t skip;     // tokens of that segment before it
@@ -63,12 +67,17 @@ struct AttendPlanParams {
   const AttendItem* items;
   const AttendSegment* segments;
   const int32_t* positions;    // [rows]
-  const int32_t* item_count;   // [1], or null for items_most
+  const int32_t* item_count;   // [5] of kernels.Work.Counts, or null for items_most, shared_most
   AttendCounts* counts;        // [1]
   AttendTile* decode_tiles;    // [rows + parts_most]
   AttendTile* prefill_tiles;   // [rows + parts_most]
   AttendMerge* merges;         // [rows]
   int32_t* part_list;          // [parts_most]
+  const AttendItem* shared;    // items whose rows are listed in shared_rows
+  const int32_t* shared_rows;  // [any]
+  int32_t* row_parts;          // [rows]: parts of shared items; null: nothing is shared
+  int32_t* row_first;          // [rows] in shared_list
+  int32_t* shared_list;        // [parts_most]
   int32_t items_most;          // no more items than this are read
   int32_t parts_most;          // partial results that there is room for; 0: nothing is split
   int32_t group;               // query heads of a key-value head
@@ -78,7 +87,9 @@ struct AttendPlanParams {
   int32_t decode_splits;       // most parts of it
   int32_t prefill_split;       // tokens of a part where few rows of a prompt are computed
   int32_t prefill_split_rows;  // that many; 0: never
-  int32_t unused;
+  int32_t shared_most;         // no more shared items than this are read
+  int32_t shared_tiles;        // tiles of shared items that keep the machine busy
+  int32_t rows;                // of the step
 };
 
 // AttendParams: see kernels.AttendParams. Keys and values of a token are head_stride bytes apart
@@ -91,6 +102,7 @@ struct AttendPlanParams {
 // Kernels of attend.cu: attend_decode_q2_fp8_d128, attend_decode_q4_fp8_d128, attend_decode_q8_fp8_d128.
 // Kernels of attend.cu: attend_decode_q2_fp8_d256, attend_decode_q4_fp8_d256, attend_decode_q8_fp8_d256.
 // Kernels of attend.cu: attend_decode_q4_f32_d64, attend_decode_q4_f32_d128, attend_decode_q4_f32_d256.
+// Kernels of attend_decode.cu: attend_decode_bf16_d64, attend_decode_bf16_d128, attend_decode_fp8_d128.
 // Kernels of attend_prefill.cu: attend_prefill_bf16_d64, attend_prefill_bf16_d128, attend_prefill_bf16_d256.
 // Kernels of attend_prefill.cu: attend_prefill_fp8_d64, attend_prefill_fp8_d128, attend_prefill_fp8_d256.
 // Kernels of attend.cu: attend_merge_bf16, attend_simple_bf16.
@@ -108,6 +120,10 @@ struct AttendParams {
   const AttendTile* prefill_tiles;
   const AttendMerge* merges;
   const int32_t* part_list;
+  const int32_t* shared_rows;  // these four are as in AttendPlanParams
+  const int32_t* row_parts;
+  const int32_t* row_first;
+  const int32_t* shared_list;
   float* part_values;         // [parts_most, heads, head_dim]: sums of weighted values
   float* part_weights;        // [parts_most, heads, 2]: largest score, in bits; sum of weights
   const AttendItem* items;    // read by attend_simple only

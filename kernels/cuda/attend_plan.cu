@@ -107,6 +107,91 @@ __device__ static Cut cut(const AttendPlanParams& p, int items, int head, int i,
   return c;
 }
 
+// tokens_of is how many tokens an item's segments have.
+__device__ static int tokens_of(const AttendPlanParams& p, const AttendItem& item) {
+  int tokens = 0;
+  for (int k = 0; k < item.segments; k++) tokens += p.segments[item.segment + k].len;
+  return tokens;
+}
+
+__device__ static int quotient(int n, int by) { return (n + by - 1) / by; }
+
+// share makes the tiles of shared items: up to a tile's rows, wherever in the batch they are, for a
+// run of tokens. All of them give parts; where those of a row are is listed in the order of the
+// items, and of the tokens in each. It returns the number of parts. The tokens of a part are such
+// that there are enough tiles for the machine and room for the parts, for which the host cares
+// where items are not cut.
+__device__ static int share(const AttendPlanParams& p, int* scratch, int& tiles) {
+  const int items = p.item_count == nullptr ? p.shared_most : min(p.item_count[3], p.shared_most);
+  const int tile_rows = max(1, kAttendTileQueries / p.group);
+  const int thread = static_cast<int>(threadIdx.x);
+  int longest = 1, work = 0;  // tokens; tokens of all tiles
+  for (int i = 0; i < items; i++) {
+    const int tokens = tokens_of(p, p.shared[i]);
+    longest = max(longest, tokens);
+    work += tokens * quotient(p.shared[i].rows, tile_rows);
+  }
+  int split = max(kAttendSharedSplit, quotient(work, max(1, p.shared_tiles)));
+  split = quotient(split, kAttendSharedStep) * kAttendSharedStep;
+  while (split < longest) {
+    int parts = 0;
+    for (int i = 0; i < items; i++)
+      parts += p.shared[i].rows * quotient(tokens_of(p, p.shared[i]), split);
+    if (parts + p.rows <= p.parts_most) break;
+    split *= 2;
+  }
+
+  for (int r = thread; r < p.rows; r += kAttendPlanThreads) p.row_parts[r] = 0;
+  __syncthreads();
+  int part = 0;
+  for (int i = 0; i < items; i++) {
+    const AttendItem item = p.shared[i];
+    const int tokens = tokens_of(p, item), splits = quotient(tokens, split);
+    const int count = splits * quotient(item.rows, tile_rows);
+    for (int t = thread; t < count; t += kAttendPlanThreads) {
+      const int first = t / splits * tile_rows, k = t % splits;
+      int segment = item.segment, skip = k * split;
+      while (skip >= p.segments[segment].len) skip -= p.segments[segment++].len;
+      p.prefill_tiles[tiles + t] = {~(item.row + first), min(tile_rows, item.rows - first),
+                                    segment,             skip,
+                                    min(split, tokens - k * split), part + k * item.rows + first};
+    }
+    for (int j = thread; j < item.rows; j += kAttendPlanThreads)
+      p.row_parts[p.shared_rows[item.row + j]] += splits;
+    __syncthreads();  // the next item may have the same rows
+    part += item.rows * splits;
+    tiles += count;
+  }
+
+  int listed = 0;
+  for (int base = 0; base < p.rows; base += kAttendPlanThreads) {
+    const int r = base + thread;
+    int total;
+    const int before = sum_before(r < p.rows ? p.row_parts[r] : 0, scratch, total);
+    if (r < p.rows) p.row_first[r] = listed + before;
+    listed += total;
+  }
+  __syncthreads();
+  int first = 0;
+  for (int i = 0; i < items; i++) {  // row_first goes on to where the row's next part is listed
+    const AttendItem item = p.shared[i];
+    const int splits = quotient(tokens_of(p, item), split);
+    for (int j = thread; j < item.rows; j += kAttendPlanThreads) {
+      int* to = &p.row_first[p.shared_rows[item.row + j]];
+      for (int k = 0; k < splits; k++) p.shared_list[*to + k] = first + k * item.rows + j;
+      *to += splits;
+    }
+    __syncthreads();
+    first += item.rows * splits;
+  }
+  for (int r = thread; r < p.rows; r += kAttendPlanThreads) {
+    p.row_first[r] -= p.row_parts[r];
+    p.part_list[part + r] = part + r;
+  }
+  __syncthreads();
+  return part;
+}
+
 // attend_plan cuts items into tiles. Items of one span, which follow each other over the same
 // segments, are one run of rows; tiles are cut from its first row on. A thread has the tiles that
 // begin in its item.
@@ -118,6 +203,13 @@ extern "C" __global__ void __launch_bounds__(kAttendPlanThreads)
   const int tile_rows =
       max(1, (p.only_decode != 0 ? p.decode_queries : kAttendTileQueries) / p.group);
   int decodes = 0, prefills = 0, merges = 0, parts = 0, run = 0;  // of the items before
+  // What a row that shares has of its own is a part, too: the one at own + row where it is not cut.
+  int own = 0;
+  if (p.row_parts != nullptr) {
+    own = share(p, scratch, prefills);
+    parts = own + p.rows;
+  }
+  const auto shares = [&](int row) { return p.row_parts != nullptr && p.row_parts[row] > 0; };
   for (int base = 0; base < items; base += kAttendPlanThreads) {
     const int i = base + static_cast<int>(threadIdx.x);
     AttendItem item = {};
@@ -150,7 +242,7 @@ extern "C" __global__ void __launch_bounds__(kAttendPlanThreads)
       const bool fits = c.parts > 1 && part + c.parts * c.rows <= p.parts_most;
       if (c.parts > 1) part += c.parts * c.rows;
       (c.decode ? my_decodes : my_prefills) += fits ? c.parts : 1;
-      my_merges += fits ? c.rows : 0;
+      my_merges += fits || shares(row) ? c.rows : 0;
     }
     int decode = decodes + sum_before(my_decodes, scratch, total);
     decodes += total;
@@ -168,7 +260,8 @@ extern "C" __global__ void __launch_bounds__(kAttendPlanThreads)
       const int tiles = fits ? c.parts : 1;
       for (int k = 0; k < tiles; k++) {
         const int tokens = fits ? min(c.split, c.tokens - k * c.split) : c.tokens;
-        tile[k] = {row, c.rows, segment, skip, tokens, fits ? part + k * c.rows : -1};
+        const int whole = shares(row) ? own + row : -1;
+        tile[k] = {row, c.rows, segment, skip, tokens, fits ? part + k * c.rows : whole};
         skip += tokens;
         while (k + 1 < tiles && skip >= p.segments[segment].len) skip -= p.segments[segment++].len;
         for (int r = 0; fits && r < c.rows; r++)
@@ -176,8 +269,10 @@ extern "C" __global__ void __launch_bounds__(kAttendPlanThreads)
       }
       for (int r = 0; fits && r < c.rows; r++)
         p.merges[merge + r] = {row + r, part + r * c.parts, c.parts};
+      for (int r = 0; !fits && shares(row) && r < c.rows; r++)
+        p.merges[merge + r] = {row + r, own + row + r, 1};
       (c.decode ? decode : prefill) += tiles;
-      merge += fits ? c.rows : 0;
+      merge += fits || shares(row) ? c.rows : 0;
       if (c.parts > 1) part += c.parts * c.rows;
     }
   }

@@ -30,6 +30,7 @@ __device__ static void prefill(const AttendParams& p) {
   extern __shared__ __align__(16) uint8_t shared[];  // queries; keys and values, twice
   __shared__ int64_t offsets[3][kKeys];
   __shared__ int32_t places[3][kKeys];
+  __shared__ int64_t scale_offsets[3][kScaled ? kKeys : 1];
   __shared__ float scales[2][2][kScaled ? kKeys : 1];
 
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
@@ -46,18 +47,22 @@ __device__ static void prefill(const AttendParams& p) {
   const int units = p.counts->prefill_tiles * p.kv_heads * slices;
   for (int unit = blockIdx.x; unit < units; unit += gridDim.x) {
     // A prompt's last rows see most: they go first, and the blocks end together.
-    const AttendTile tile =
-        p.prefill_tiles[p.counts->prefill_tiles - 1 - unit / (p.kv_heads * slices)];
+    AttendTile tile = p.prefill_tiles[p.counts->prefill_tiles - 1 - unit / (p.kv_heads * slices)];
+    const int32_t* const list = tile.row < 0 ? p.shared_rows + ~tile.row : nullptr;
+    if (list != nullptr) tile.row = 0;  // rows are counted along the list
+    const auto row_at = [&](int i) { return list == nullptr ? tile.row + i : list[i]; };
     const int kv_head = unit / slices % p.kv_heads, slice = unit % slices * kAttendTileQueries;
     const int live = tile.rows * group - slice;
     if (live <= 0) continue;  // the same for all threads
     const uint8_t* const heads = p.kv.base + kv_head * p.head_stride;
+    const uint8_t* const head_scales =
+        p.kv.base + p.kv.scale_offset + kv_head * p.kv.block_tokens * 4;
 
     int last[2], lowest = kNever;
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       const int query = warp * 16 + g + 8 * h;
-      last[h] = query < live ? p.positions[tile.row + (slice + query) / group] : kNever;
+      last[h] = query < live ? p.positions[row_at((slice + query) / group)] : kNever;
       lowest = min(lowest, last[h]);
     }
 #pragma unroll
@@ -86,6 +91,8 @@ __device__ static void prefill(const AttendParams& p) {
     const auto note = [&](int list) {
       if (threadIdx.x < kKeys) {
         offsets[list][threadIdx.x] = my_block * p.kv.block_stride + my_token * p.kv.token_stride;
+        if constexpr (kScaled)
+          scale_offsets[list][threadIdx.x] = my_block * p.kv.block_stride + my_token * 4;
         places[list][threadIdx.x] = my_place;
       }
     };
@@ -119,7 +126,11 @@ __device__ static void prefill(const AttendParams& p) {
             }
             *reinterpret_cast<uint4*>(shared + ((v == 0 ? keys : values) - queries) + key * kRow +
                                       2 * d) = pack8(x);
-            if (d == 0) scales[buffer][v][key] = wanted ? __uint_as_float(words[dim / 4]) : 0.0f;
+            if (d == 0)
+              scales[buffer][v][key] =
+                  wanted ? *reinterpret_cast<const float*>(head_scales + scale_offsets[list][key] +
+                                                           v * p.kv.v_scale_offset)
+                         : 0.0f;
           }
         }
       }
@@ -150,7 +161,7 @@ __device__ static void prefill(const AttendParams& p) {
           const int query = v / kVectors, d = v % kVectors * 8;
           float x[8] = {};
           if (query < live) {
-            load_query(x, p, tile.row + (slice + query) / group,
+            load_query(x, p, row_at((slice + query) / group),
                        kv_head * group + (slice + query) % group, d, turned);
           }
           *reinterpret_cast<uint4*>(shared + query * kRow + 2 * d) = pack8(x);
@@ -189,37 +200,45 @@ __device__ static void prefill(const AttendParams& p) {
 
       const bool all =
           now.keys == kKeys && now.last <= lowest;  // all rows of the warp see all keys
-      float most[2] = {top[0], top[1]};
+      float largest[2] = {no_score(), no_score()};  // not in bits yet, but with a scale of each key
 #pragma unroll
       for (int n = 0; n < kKeys / 8; n++) {
 #pragma unroll
         for (int c = 0; c < 4; c++) {
           const int key = n * 8 + 2 * t + c % 2;
-          score[n][c] *= kScaled ? bits * scales[buffer][0][kScaled ? key : 0] : bits;
+          if constexpr (kScaled) score[n][c] *= scales[buffer][0][key];
           if (!all && places[i % 3][key] > last[c / 2]) score[n][c] = no_score();
-          most[c / 2] = fmaxf(most[c / 2], score[n][c]);
+          largest[c / 2] = fmaxf(largest[c / 2], score[n][c]);
         }
       }
-      float base[2];
+      float base[2], shrink[2];
+      bool grown = false;
 #pragma unroll
       for (int h = 0; h < 2; h++) {
-        most[h] = fmaxf(most[h], __shfl_xor_sync(kAllLanes, most[h], 1));
-        most[h] = fmaxf(most[h], __shfl_xor_sync(kAllLanes, most[h], 2));
-        base[h] = base_of(most[h]);
-        const float shrink = power(top[h] - base[h]);
-        top[h] = most[h];
-        sum[h] *= shrink;
+        largest[h] = fmaxf(largest[h], __shfl_xor_sync(kAllLanes, largest[h], 1));
+        largest[h] = fmaxf(largest[h], __shfl_xor_sync(kAllLanes, largest[h], 2));
+        const float most = fmaxf(top[h], largest[h] * bits);
+        grown |= most > top[h];
+        base[h] = base_of(most);
+        shrink[h] = power(top[h] - base[h]);
+        top[h] = most;
+      }
+      if (__any_sync(kAllLanes, grown)) {  // seldom, after the first keys
 #pragma unroll
-        for (int n = 0; n < kDim / 8; n++) {
-          acc[n][2 * h] *= shrink;
-          acc[n][2 * h + 1] *= shrink;
+        for (int h = 0; h < 2; h++) {
+          sum[h] *= shrink[h];
+#pragma unroll
+          for (int n = 0; n < kDim / 8; n++) {
+            acc[n][2 * h] *= shrink[h];
+            acc[n][2 * h + 1] *= shrink[h];
+          }
         }
       }
 #pragma unroll
       for (int n = 0; n < kKeys / 8; n++) {
 #pragma unroll
         for (int c = 0; c < 4; c++) {
-          score[n][c] = power(score[n][c] - base[c / 2]);
+          score[n][c] = power(fmaf(score[n][c], bits, -base[c / 2]));
           sum[c / 2] += score[n][c];
           if constexpr (kScaled) score[n][c] *= scales[buffer][1][n * 8 + 2 * t + c % 2];
         }
@@ -262,7 +281,7 @@ __device__ static void prefill(const AttendParams& p) {
 }
 
 #define PREFILL(name, kv, dim, keys, shared_bytes)                    \
-  extern "C" __global__ void __launch_bounds__(kAttendThreads)        \
+  extern "C" __global__ void __launch_bounds__(kAttendThreads, 2)     \
       attend_prefill_##name(const __grid_constant__ AttendParams p) { \
     wait_for_previous();                                              \
     prefill<kv, dim, keys, shared_bytes>(p);                          \

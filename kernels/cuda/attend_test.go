@@ -21,7 +21,14 @@ func TestChooseAttend(t *testing.T) {
 				size = 256
 			}
 			for group, queries := range map[int]int{1: 2, 2: 2, 3: 4, 4: 4, 5: 8, 8: 8, 9: 8, 200: 8} {
-				got := ChooseAttend(group, headDim, kvType)
+				got := ChooseAttend(group, headDim, kvType, false)
+				wide := ChooseAttend(group, headDim, kvType, true)
+				if headDim == 128 && kvType != KVF32 || headDim == 64 && kvType == KVBF16 {
+					require.Equal(t, fmt.Sprintf("attend_decode_%s_d%d", typeName, size), wide.Decode.String())
+					require.Equal(t, 8, wide.DecodeQueries)
+					wide.Decode, wide.DecodeQueries = got.Decode, got.DecodeQueries
+				}
+				require.Equal(t, got, wide)
 				if kvType == KVF32 {
 					queries = 4
 				}

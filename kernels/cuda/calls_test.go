@@ -77,6 +77,7 @@ func TestCallsFail(t *testing.T) {
 		{"cuMemcpyDtoDAsync_v2", "copying 32 bytes within the device", func(s *state) error { return s.stream.Copy(s.memory, s.memory+32, 32) }, ""},
 		{"cuMemHostAlloc", "allocating 64 bytes of pinned host memory", func(s *state) error { return two(s.context.AllocHost(64)) }, ""},
 		{"cuMemHostRegister_v2", "pinning 64 bytes of host memory", func(s *state) error { return s.context.RegisterHost(s.host, false) }, ""},
+		{"cuTensorMapEncodeTiled", "mapping a matrix of 3 rows of 8 at 0x100", func(s *state) error { return two(s.driver.MapTiles(0x100, 3, 8, 64)) }, ""},
 		{"cuMemHostUnregister", "unpinning 64 bytes of host memory", func(s *state) error { return s.context.UnregisterHost(s.host) }, ""},
 		{"cuMemGetAllocationGranularity", "reading the page size of device 0", func(s *state) error { return two(s.context.Granularity()) }, ""},
 		{"cuMemAddressReserve", "reserving 2097152 bytes of addresses", func(s *state) error { return two(s.context.Reserve(granule)) }, ""},

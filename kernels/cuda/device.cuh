@@ -9,11 +9,19 @@ constexpr unsigned kAllLanes = 0xffffffffu;
 
 // wait_for_previous returns when the kernel before this one in the stream is done and its writes
 // are visible. It matters for launches that may start early (programmatic dependent launch) and
-// costs nothing in others. Every kernel calls it before it touches memory, so that whoever waits
-// for a kernel has waited for all before it.
+// costs nothing in others. Every kernel calls it before it touches memory other than weights, so
+// that whoever waits for a kernel has waited for all before it.
 __device__ inline void wait_for_previous() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// let_next_start lets the kernel after this one in the stream start as soon as all blocks of this
+// one have, where there is room: what it does before it waits runs beside this one.
+__device__ inline void let_next_start() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
 
@@ -75,6 +83,25 @@ __device__ inline void unpack8(float (&out)[8], uint4 v) {
 __device__ inline uint4 pack8(const float (&x)[8]) {
   return make_uint4(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]),
                     pack_bf16(x[6], x[7]));
+}
+
+// squares_of is the sum of eight elements' squares.
+__device__ inline float squares_of(uint4 v) {
+  float x[8], sum = 0;
+  unpack8(x, v);
+#pragma unroll
+  for (int i = 0; i < 8; i++) sum += x[i] * x[i];
+  return sum;
+}
+
+// normed8 is eight elements times scale, rounded, times their weights, rounded.
+__device__ inline uint4 normed8(uint4 v, uint4 weights, float scale) {
+  float x[8], weight[8];
+  unpack8(x, v);
+  unpack8(weight, weights);
+#pragma unroll
+  for (int i = 0; i < 8; i++) x[i] = round_bf16(x[i] * scale) * weight[i];
+  return pack8(x);
 }
 
 // warp_sum gives all lanes the sum over the lanes, in an order of its own.
@@ -161,6 +188,21 @@ __device__ inline void store_shared(uint32_t to, uint4 v) {
   asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(v.x), "r"(v.y), "r"(v.z),
                "r"(v.w)
                : "memory");
+}
+
+__device__ inline uint4 load_shared(uint32_t from) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "r"(from)
+               : "memory");
+  return v;
+}
+
+__device__ inline float load_shared_float(uint32_t from) {
+  float x;
+  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(x) : "r"(from) : "memory");
+  return x;
 }
 
 // load_matrices reads four 8x8 matrices of bfloat16: lanes 8i to 8i+7 give the addresses of matrix

@@ -124,6 +124,18 @@ uint64_t quire_function_id(CUfunction function) { return (uintptr_t)function; }
 
 CUcontext quire_context_of(uintptr_t handle) { return (CUcontext)handle; }
 
+CUresult quire_map_tiles(const struct quire_driver *driver, uint64_t words[16], CUdeviceptr address, uint64_t rows,
+                         uint64_t cols, uint32_t box_rows) {
+  CUtensorMap map;
+  const cuuint64_t sizes[2] = {cols, rows}, strides[1] = {2 * cols};
+  const cuuint32_t box[2] = {64, box_rows}, steps[2] = {1, 1};
+  CUresult code = driver->cuTensorMapEncodeTiled(&map, QUIRE_MAP_BF16, 2, (void *)(uintptr_t)address, sizes, strides, box,
+                                                 steps, QUIRE_MAP_NOT_INTERLEAVED, QUIRE_MAP_SWIZZLE_128,
+                                                 QUIRE_MAP_PROMOTE_256, QUIRE_MAP_FILL_ZEROS);
+  memcpy(words, &map, sizeof map);
+  return code;
+}
+
 static CUmemAllocationProp pages_of(CUdevice device) {
   CUmemAllocationProp prop;
   memset(&prop, 0, sizeof prop);

@@ -15,6 +15,13 @@ typedef int CUfunction_attribute;
 typedef int CUjit_option;
 typedef int CUstreamCaptureMode;
 typedef int CUmemAllocationGranularity_flags;
+typedef int CUtensorMapDataType;
+typedef int CUtensorMapInterleave;
+typedef int CUtensorMapSwizzle;
+typedef int CUtensorMapL2promotion;
+typedef int CUtensorMapFloatOOBfill;
+typedef uint32_t cuuint32_t;
+typedef uint64_t cuuint64_t;
 typedef unsigned long long CUdeviceptr;
 typedef unsigned long long CUmemGenericAllocationHandle;
 typedef struct CUctx_st *CUcontext;
@@ -75,6 +82,10 @@ typedef struct {
   int flags;
 } CUmemAccessDesc;
 
+typedef struct {
+  _Alignas(64) cuuint64_t opaque[16];
+} CUtensorMap;
+
 #endif
 
 // The constants of cuda.h that the C side needs; the Go side names its own.
@@ -91,6 +102,11 @@ enum {
   QUIRE_ALLOCATION_PINNED = 1,
   QUIRE_ACCESS_READ_WRITE = 3,
   QUIRE_ERROR_OUT_OF_MEMORY = 2,
+  QUIRE_MAP_BF16 = 9,
+  QUIRE_MAP_NOT_INTERLEAVED = 0,
+  QUIRE_MAP_SWIZZLE_128 = 3,
+  QUIRE_MAP_PROMOTE_256 = 3,
+  QUIRE_MAP_FILL_ZEROS = 0,
 };
 
 // QUIRE_CALLS is every call: X(field of the table, symbol with its version, parameters, arguments).
@@ -182,7 +198,12 @@ enum {
   X(cuMemSetAccess, cuMemSetAccess, (CUdeviceptr address, size_t bytes, const CUmemAccessDesc *desc, size_t count), \
     (address, bytes, desc, count))                                                                                  \
   X(cuMemGetAllocationGranularity, cuMemGetAllocationGranularity,                                                   \
-    (size_t * bytes, const CUmemAllocationProp *prop, CUmemAllocationGranularity_flags which), (bytes, prop, which))
+    (size_t * bytes, const CUmemAllocationProp *prop, CUmemAllocationGranularity_flags which), (bytes, prop, which)) \
+  X(cuTensorMapEncodeTiled, cuTensorMapEncodeTiled,                                                                 \
+    (CUtensorMap * map, CUtensorMapDataType type, cuuint32_t rank, void *address, const cuuint64_t *sizes,          \
+     const cuuint64_t *strides, const cuuint32_t *box, const cuuint32_t *steps, CUtensorMapInterleave interleave,   \
+     CUtensorMapSwizzle swizzle, CUtensorMapL2promotion promotion, CUtensorMapFloatOOBfill fill),                   \
+    (map, type, rank, address, sizes, strides, box, steps, interleave, swizzle, promotion, fill))
 
 // quire_driver is the opened library and its functions. Go sees an incomplete type: what it points to is never checked
 // for Go pointers.
@@ -226,6 +247,11 @@ CUresult quire_module_load(const struct quire_driver *driver, CUmodule *module, 
                            size_t log_bytes);
 uint64_t quire_function_id(CUfunction function);
 CUcontext quire_context_of(uintptr_t handle);
+
+// quire_map_tiles makes the tensor map of a bfloat16 matrix, row-major, that is read in boxes of 64 columns, swizzled over
+// 128 bytes.
+CUresult quire_map_tiles(const struct quire_driver *driver, uint64_t words[16], CUdeviceptr address, uint64_t rows,
+                         uint64_t cols, uint32_t box_rows);
 
 CUresult quire_pages_create(const struct quire_driver *driver, CUdevice device, size_t bytes,
                             CUmemGenericAllocationHandle *pages);

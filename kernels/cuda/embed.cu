@@ -8,6 +8,7 @@
 
 extern "C" __global__ void __launch_bounds__(kRowThreads)
     embed_bf16(const __grid_constant__ EmbedParams p) {
+  let_next_start();
   wait_for_previous();
   const int64_t row = blockIdx.x;
   int token = p.tokens[row];

@@ -1,134 +1,124 @@
-// Products of few rows: out[r, n] = w[n] · x[r] + bias[n] for up to kGemvRows rows. Bound by the
-// bandwidth at which w is read.
+// Products of few rows: out[r, n] = w[n] · x[r] + bias[n] for up to kGemvRows rows, and what
+// belongs before and after them: RMSNorm of x, silu of the gate times up, adding to the residual.
+// Bound by the bandwidth at which w is read.
 //
-//   x [rows, cols] with rows x_stride apart, w [outputs, cols] in up to four parts,
-//   out [rows, outputs] with rows out_stride apart; cols and outputs of any size
-//   grid   ceil(outputs / 8), / 16 or / 32 blocks of kGemvThreads threads: gemv8, gemv16, gemv32
+//   x [any, x_stride], w [outputs, cols] in up to four parts, out [rows, out_stride]; any sizes
+//   grid    at most as many blocks of kGemvThreads threads as run at once: a block goes from group
+//           to group of 8, 16 or 32 rows of w
+//   shared  Gemv::shared_bytes, asked for at launch
 //
-// A block computes 8, 16 or 32 outputs of all rows; its eight warps divide the columns, 32 at a
-// time in turn, and their sums are added at the end, in the order of the warps. Nothing is kept in
-// shared memory on the way: lane (g, t) reads 16 bytes at column 8t of row g of w, and of rows g
-// and g+8 of x, and these are operands of the tensor cores as they come. Which column the
-// instruction takes for which does not matter as long as x and w agree: in two products of 16
-// columns each, lane t has columns 8t to 8t+3 in the first and 8t+4 to 8t+7 in the second. w is
-// read once and kept out of the first-level cache, where x stays. gemv8 gives the most blocks,
-// gemv32 reads x least often.
-#include "gemm_tile.cuh"
+// gemv_RxO takes up to R rows of x and groups of O rows of w; with _kC a cluster of C blocks goes
+// over a group's columns together, for matrices with few rows; with _normed x is normalized by
+// every block for itself.
+//
+// The eight warps of a block divide the columns, 32 at a time in turn. Lane (g, t) copies 16 bytes
+// at column 8t of row g of w to a place of its own in shared memory and takes them from there: so
+// kGemvSlots pieces of every thread are under way (64 kB a block), nobody waits for anybody, and no
+// bank is met twice. The first are asked for before the kernel ahead is done (weights do not depend
+// on it): most matrices of a layer of a small model lie in shared memory whole by then. The pieces
+// are operands of the tensor cores as they come. Which column the instruction takes for which does
+// not matter as long as x and w agree: in two products of 16 columns each, lane t has columns 8t to
+// 8t+3 in the first and 8t+4 to 8t+7 in the second.
+//
+// A step of Qwen3-0.6B reads 1,192 MB: 0.26 ms at the 4.65 TB/s that an H200 was measured to read.
+// As yet the head reads at 80 % of that and a layer's products for one row at 30 to 50 %: they are
+// bound by the 3 to 5 us between the end of one and the first sums of the next. Above 16 rows two
+// warps to a scheduler do not hide the way from shared memory to the sums. For more than 16 rows
+// normalizing in every block costs more than a kernel of its own.
+//
+// Sums are added over the columns of a warp, then over warps, then over ranks, in order. A row's
+// bits depend on w's shape and what is done with the sums, not on the number of rows or a norm. No
+// atomics.
+#include "gemv.cuh"
 
-constexpr int kGemvWarps = kGemvThreads / kWarp;
-constexpr int kGemvStep = 32;  // columns that a warp takes at a time
-static_assert(kGemvRows == 16, "the rows of an operand");
+#if __CUDA_ARCH__ >= 900
+#define QUIRE_CLUSTER __cluster_dims__(kGemvRanks, 1, 1)
+#else
+#define QUIRE_CLUSTER  // not launched: see Geometry
+#endif
 
-// operand is eight elements at p, zeros behind the first count. With kAligned p is aligned to 16
-// bytes and count a multiple of 8; with kOnce the memory is read once.
-template <bool kAligned, bool kOnce>
-__device__ static inline uint4 operand(const bf16* p, int count) {
-  if (!kAligned) return gather8(p, count);
-  uint4 v = make_uint4(0, 0, 0, 0);
-  if (count <= 0) return v;
-  if (!kOnce) return *reinterpret_cast<const uint4*>(p);
-  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-      : "l"(p));
-  return v;
+template <class Kernel>
+__device__ static void gemv(const GemvParams& p) {
+  extern __shared__ __align__(128) unsigned char shared[];
+  Kernel(p, shared).run();
 }
 
-// Operands is what a lane has of x and w for a step of its warp.
-template <int kTiles>
-struct Operands {
-  uint4 lower, upper;  // row g of x, and row g+8
-  uint4 w[kTiles];
-};
-
-// multiply adds a warp's share of the columns to sums: products of all rows with 8 * kTiles
-// outputs. kAhead steps are under way from memory at any time.
-template <int kTiles, int kAhead, bool kAligned>
-__device__ static void multiply(float (&sums)[kTiles][4], const GemmParams& p, int first_output) {
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const int g = lane / 4, run = lane % 4 * kVector;
-  const bf16* lower = p.x + g * p.x_stride + run;  // not read where there is no such row
-  const bf16* upper = lower + 8 * p.x_stride;
-  const bf16* w[kTiles];
-#pragma unroll
-  for (int j = 0; j < kTiles; j++) {
-    const int n = min(first_output + j * 8 + g, p.outputs - 1);  // again the last: it is not stored
-    w[j] = row_of(p.w, n, p.cols) + run;
-  }
-
-  constexpr int kStride = kGemvWarps * kGemvStep;
-  Operands<kTiles> ring[kAhead];
-  auto load = [&](Operands<kTiles>& to, int column) {
-    const int count = p.cols - column - run;
-#pragma unroll
-    for (int j = 0; j < kTiles; j++) to.w[j] = operand<kAligned, true>(w[j] + column, count);
-    to.lower = operand<kAligned, false>(lower + column, g < p.rows ? count : 0);
-    to.upper = operand<kAligned, false>(upper + column, g + 8 < p.rows ? count : 0);
-  };
-  int column = warp * kGemvStep;
-#pragma unroll
-  for (int i = 0; i < kAhead; i++) load(ring[i], column + i * kStride);
-  for (; column < p.cols; column += kAhead * kStride) {
-#pragma unroll
-    for (int i = 0; i < kAhead; i++) {  // steps past the end are zeros
-      const Operands<kTiles>& o = ring[i];
-#pragma unroll
-      for (int j = 0; j < kTiles; j++) {
-        multiply_add(sums[j], o.lower.x, o.upper.x, o.lower.y, o.upper.y, o.w[j].x, o.w[j].y);
-        multiply_add(sums[j], o.lower.z, o.upper.z, o.lower.w, o.upper.w, o.w[j].z, o.w[j].w);
-      }
-      load(ring[i], column + (kAhead + i) * kStride);
-    }
-  }
+extern "C" __global__ void __launch_bounds__(kGemvThreads, 2)
+    gemv_8x8_bf16(const __grid_constant__ GemvParams p) {
+  gemv<Gemv<8, 1, 1, false>>(p);
 }
 
-// gemv computes kTiles * 8 outputs.
-template <int kTiles, int kAhead>
-__device__ static void gemv(const GemmParams& p) {
-  constexpr int kOutputs = kTiles * 8;
-  __shared__ float parts[kGemvWarps][kGemvRows][kOutputs];
-  wait_for_previous();
-  const int first_output = blockIdx.x * kOutputs;
-  float sums[kTiles][4] = {};
-  if (aligned16(p.x) && p.x_stride % kVector == 0 && rows_aligned(p.w, p.cols)) {
-    multiply<kTiles, kAhead, true>(sums, p, first_output);
-  } else {
-    multiply<kTiles, 1, false>(sums, p, first_output);
-  }
-
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const int g = lane / 4, t = lane % 4;
-#pragma unroll
-  for (int j = 0; j < kTiles; j++) {
-    float* lower = &parts[warp][g][j * 8 + 2 * t];
-    float* upper = &parts[warp][g + 8][j * 8 + 2 * t];
-    lower[0] = sums[j][0];
-    lower[1] = sums[j][1];
-    upper[0] = sums[j][2];
-    upper[1] = sums[j][3];
-  }
-  __syncthreads();
-  for (int i = threadIdx.x; i < p.rows * kOutputs; i += kGemvThreads) {
-    const int row = i / kOutputs, output = i % kOutputs;
-    const int n = first_output + output;
-    if (n >= p.outputs) continue;
-    float sum = 0;
-#pragma unroll
-    for (int w = 0; w < kGemvWarps; w++) sum += parts[w][row][output];
-    store_output(p.out, row * p.out_stride + n, p.store, sum + bias_of(p.w, n));
-  }
+extern "C" __global__ void __launch_bounds__(kGemvThreads, 2)
+    gemv_8x16_bf16(const __grid_constant__ GemvParams p) {
+  gemv<Gemv<8, 2, 1, false>>(p);
 }
 
-extern "C" __global__ void __launch_bounds__(kGemvThreads)
-    gemv8_bf16(const __grid_constant__ GemmParams p) {
-  gemv<1, 4>(p);
+extern "C" __global__ void __launch_bounds__(kGemvThreads, 2)
+    gemv_8x32_bf16(const __grid_constant__ GemvParams p) {
+  gemv<Gemv<8, 4, 1, false>>(p);
 }
 
-extern "C" __global__ void __launch_bounds__(kGemvThreads)
-    gemv16_bf16(const __grid_constant__ GemmParams p) {
-  gemv<2, 4>(p);
+extern "C" __global__ void QUIRE_CLUSTER __launch_bounds__(kGemvThreads, 2)
+    gemv_8x32_k4_bf16(const __grid_constant__ GemvParams p) {
+  gemv<Gemv<8, 4, 4, false>>(p);
 }
 
-extern "C" __global__ void __launch_bounds__(kGemvThreads)
-    gemv32_bf16(const __grid_constant__ GemmParams p) {
-  gemv<4, 2>(p);
+extern "C" __global__ void __launch_bounds__(kGemvThreads, 2)
+    gemv_8x16_normed_bf16(const __grid_constant__ GemvParams p) {
+  gemv<Gemv<8, 2, 1, true>>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(kGemvThreads, 2)
+    gemv_8x32_normed_bf16(const __grid_constant__ GemvParams p) {
+  gemv<Gemv<8, 4, 1, true>>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(kGemvThreads, 2)
+    gemv_16x8_bf16(const __grid_constant__ GemvParams p) {
+  gemv<Gemv<16, 1, 1, false>>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(kGemvThreads, 2)
+    gemv_16x16_bf16(const __grid_constant__ GemvParams p) {
+  gemv<Gemv<16, 2, 1, false>>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(kGemvThreads, 2)
+    gemv_16x32_bf16(const __grid_constant__ GemvParams p) {
+  gemv<Gemv<16, 4, 1, false>>(p);
+}
+
+extern "C" __global__ void QUIRE_CLUSTER __launch_bounds__(kGemvThreads, 2)
+    gemv_16x32_k4_bf16(const __grid_constant__ GemvParams p) {
+  gemv<Gemv<16, 4, 4, false>>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(kGemvThreads, 2)
+    gemv_16x16_normed_bf16(const __grid_constant__ GemvParams p) {
+  gemv<Gemv<16, 2, 1, true>>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(kGemvThreads, 2)
+    gemv_16x32_normed_bf16(const __grid_constant__ GemvParams p) {
+  gemv<Gemv<16, 4, 1, true>>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(kGemvThreads, 2)
+    gemv_32x8_bf16(const __grid_constant__ GemvParams p) {
+  gemv<Gemv<32, 1, 1, false>>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(kGemvThreads, 2)
+    gemv_32x16_bf16(const __grid_constant__ GemvParams p) {
+  gemv<Gemv<32, 2, 1, false>>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(kGemvThreads, 2)
+    gemv_32x32_bf16(const __grid_constant__ GemvParams p) {
+  gemv<Gemv<32, 4, 1, false>>(p);
+}
+
+extern "C" __global__ void QUIRE_CLUSTER __launch_bounds__(kGemvThreads, 2)
+    gemv_32x32_k4_bf16(const __grid_constant__ GemvParams p) {
+  gemv<Gemv<32, 4, 4, false>>(p);
 }

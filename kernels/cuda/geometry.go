@@ -20,29 +20,20 @@ func rowBlocks(k Kernel, rows int32, columnBlocks int) Geometry {
 func (p *EmbedParams) Geometry() Geometry { return rowBlocks(EmbedBF16, p.Rows, 1) }
 
 // Geometry of a launch.
-func (p *RMSNormParams) Geometry() Geometry { return rowBlocks(RMSNormBF16, p.Rows, 1) }
+func (p *RMSNormParams) Geometry() Geometry {
+	return Geometry{Kernel: RMSNormBF16, Blocks: [2]int{ceil(int(p.Rows), NormRows), 1}, Threads: RowThreads}
+}
 
 // Geometry of a launch.
 func (p *SiluMulParams) Geometry() Geometry {
 	return rowBlocks(SiluMulBF16, p.Rows, ceil(int(p.Inner), RowThreads*Vector))
 }
 
-// Geometry of a launch on a device with so many multiprocessors: which kernel the shape wants, and how it is launched. Products of
-// up to GemvRows rows have kernels that add up in another order than those for more; the kernels for more give the same
-// bits as each other, whatever the number of rows.
+// Geometry of a launch on a device with so many multiprocessors: which kernel the shape wants, and how it is launched. All give
+// the same bits as each other, whatever the number of rows. [WideProduct] is what compute capability 9.0 does with many rows, and
+// there the order depends on whether the shape has blocks divide the columns.
 func (p *GemmParams) Geometry(multiprocessors int) Geometry {
 	rows, outputs := int(p.Rows), int(p.Outputs)
-	if rows <= GemvRows {
-		// As few blocks as still give every multiprocessor two: those with more outputs read x less often.
-		kernel, width := Gemv8BF16, 8
-		switch {
-		case ceil(outputs, 32) >= 2*multiprocessors:
-			kernel, width = Gemv32BF16, 32
-		case ceil(outputs, 16) >= 2*multiprocessors:
-			kernel, width = Gemv16BF16, 16
-		}
-		return Geometry{Kernel: kernel, Blocks: [2]int{ceil(outputs, width), 1}, Threads: GemvThreads}
-	}
 	large := [2]int{ceil(rows, GemmLargeRows), ceil(outputs, GemmLargeOutputs)}
 	if 4*large[0]*large[1] >= 3*multiprocessors { // most have one
 		return Geometry{Kernel: GemmLargeBF16, Blocks: large, Threads: GemmLargeThreads, SharedBytes: GemmLargeShared}

@@ -41,7 +41,7 @@ func TestKernels(t *testing.T) {
 // TestResources: no kernel keeps registers in memory, but for those where it does not matter, and none takes more shared
 // memory than a block may have on any device from 8.0 on, but for those that something else stands in for.
 func TestResources(t *testing.T) {
-	const mostShared, mostSharedOn80 = 99 << 10, 163 << 10
+	const mostShared, mostSharedOn80, mostSharedOn90 = 99 << 10, 163 << 10, 227 << 10
 	spills := map[Kernel]string{
 		AttendSimpleBF16: "only tests launch it",
 		SamplePick:       "outside its loops over the vocabulary",
@@ -61,8 +61,17 @@ func TestResources(t *testing.T) {
 			require.Zero(t, needs.SpillBytes, "%s spills registers", k)
 		}
 		most := mostShared
-		if k == AttendPrefillBF16D256 || k == AttendPrefillFP8D256 {
-			most = mostSharedOn80 // on 8.6 and 8.9 the decode kernels take all rows
+		switch k {
+		case AttendPrefillBF16D256, AttendPrefillFP8D256: // on 8.6 and 8.9 the decode kernels take all rows
+			most = mostSharedOn80
+		case AttendDecodeBF16D64, AttendDecodeBF16D128, AttendDecodeFP8D128: // and those without tensor cores their rows
+			most = mostSharedOn80
+		}
+		if gemvOf(k) != nil {
+			most = mostSharedOn80 // on 8.6 and 8.9 gemm_small takes the products that do not fit
+		}
+		if wideTilesOf(k) != nil {
+			most = mostSharedOn90 // for that machine code only
 		}
 		require.LessOrEqual(t, needs.SharedBytes+k.SharedBytes(), most, "%s", k)
 	}

@@ -117,7 +117,10 @@ func (m *Module) Function(name string) (*Function, error) {
 		if r != 0 {
 			return nil, driver.fail(r, "reading parameter %d of function %q", i, name)
 		}
-		f.info.ParamBytes = int(offset + bytes)
+		if i == 0 {
+			f.info.ParamOffset = int(offset)
+		}
+		f.info.ParamBytes = int(offset+bytes) - f.info.ParamOffset
 	}
 }
 

@@ -9,6 +9,7 @@ const (
 	MaxExperts   = 1024
 	MaxTopK      = 32
 	RowThreads   = 256  // a block of embed, rmsnorm, silu_mul and moe_combine
+	NormRows     = 8    // rows that a block of rmsnorm takes
 	Vector       = 8    // elements that a thread takes at a time: 16 bytes
 	HeadWarps    = 4    // heads that a block of qk_norm_rope_write takes
 	RouteWarps   = 4    // rows that a block of moe_route takes
@@ -29,23 +30,37 @@ const (
 	GemmSmallShared  = 65536
 )
 
-// How gemv divides the work: at most so many rows of x; threads of a block. Its outputs are in the
-// kernel's name.
+// How gemm_sm90 divides the work: rows of a tile; threads of a block, and of one with the most
+// outputs.
 const (
-	GemvRows    = 16
-	GemvThreads = 256
+	WideGemmRows      = 128
+	WideGemmThreads   = 288
+	WidestGemmThreads = 384
+)
+
+// How gemv divides the work: at most so many rows of x; threads of a block; pieces of 16 bytes that
+// a thread has under way from memory. Rows and outputs of a block are in the kernel's name, and
+// over how many blocks the columns are divided.
+const (
+	GemvRows      = 32
+	GemvThreads   = 256
+	GemvSlots     = 16
+	GemvRanks     = 4
+	GemvNormBytes = 67584 // of normalized x, at most
 )
 
 // What a product does with its sums, to which a bias is added first: round to bfloat16 and store;
-// store as float32; add to the bfloat16 that is there and round once.
+// store as float32; add to the bfloat16 that is there and round once; round, and store silu of the
+// first half times the second half as bfloat16 (only gemv).
 const (
 	StoreBF16 = 0
 	StoreF32  = 1
 	AddBF16   = 2
+	GateBF16  = 3
 )
 
-// Element types of the key-value cache. With float8 (e4m3) a head's run of head_dim bytes is
-// followed by its float32 scale: heads are head_dim + 4 bytes apart.
+// Element types of the key-value cache. With float8 (e4m3) a head has a float32 scale, which lies
+// apart.
 const (
 	KVBF16 = 0
 	KVF32  = 1
@@ -58,13 +73,17 @@ const (
 	AttendPlanThreads = 1024 // the one block of attend_plan
 	AttendTileQueries = 64   // queries (row, head of a group) of a tensor-core tile
 	AttendSplitStep   = 16   // parts of a walk are multiples of it
+	AttendSharedSplit = 128  // least tokens of a part that rows share
+	AttendSharedStep  = 64   // such parts are multiples of it
 )
 
 // How many bytes of dynamic shared memory a block of the tensor-core kernels asks for.
 const (
-	AttendShared64  = 46080
-	AttendShared128 = 87040
-	AttendShared256 = 101376
+	AttendDecodeShared    = 98304
+	AttendDecodeSharedFP8 = 101376
+	AttendShared64        = 46080
+	AttendShared128       = 87040
+	AttendShared256       = 101376
 )
 
 // Of the kernels.
@@ -123,6 +142,46 @@ type GemmParams struct {
 	Store     int32
 }
 
+// GemvParams: out[r, n] = w[n] · y[r] + bias[n] with y[r] = RMSNorm(x[index[r]], norm), or x[r] where
+// norm is null; what is done with it is store's. For kGateBF16 w has twice as many rows as there are
+// outputs.
+type GemvParams struct {
+	X         uint64      // [any, x_stride]
+	Index     uint64      // [rows] into x, or null for row r itself
+	Norm      uint64      // [cols], or null
+	Out       uint64      // [rows, out_stride] bfloat16 or float32
+	W         WeightParts // [outputs, cols], or [2 * outputs, cols]
+	XStride   int64
+	OutStride int64
+	Rows      int32
+	Cols      int32
+	Outputs   int32
+	Store     int32
+	Eps       float32
+	_         int32
+}
+
+// WideGemmParams: a product like GemmParams', of matrices that the copy engine can read: cols and all
+// ends are multiples of 8, addresses of 16 bytes. A tile of outputs lies within a part. Gated, w is
+// gate and up, of as many outputs each, ends are gate's, and out[r] = silu(gate[r]) ⊙ up[r].
+type WideGemmParams struct {
+	X           TensorMap    // [rows, cols], boxes of a block's share of a tile's rows
+	W           [4]TensorMap // [outputs of the part, cols], boxes of half a tile's outputs
+	Out         uint64       // [rows, out_stride] bfloat16 or float32
+	Bias        [4]uint64    // [outputs of the part], or null
+	OutStride   int64
+	Ends        [4]int32 // first output after the part; unused parts repeat the last one's
+	TileEnds    [4]int32 // first tile of outputs after the part, likewise
+	Rows        int32
+	Steps       int32 // of 64 columns, the last one maybe less
+	RowTiles    int32 // of a cluster
+	OutputTiles int32 // of a cluster
+	Group       int32 // row tiles that are taken before the next output tile
+	Store       int32
+	Gated       int32
+	_           [5]int32
+}
+
 // SiluMulParams: out[r] = silu(gate_up[r, :inner]) ⊙ gate_up[r, inner:].
 type SiluMulParams struct {
 	GateUp uint64 // [rows, 2 * inner]
@@ -141,14 +200,17 @@ type ProbeParams struct {
 
 // KVCache is where one layer's keys and values lie: the key of head h at token t of block b begins
 // at base + b * block_stride + t * token_stride + h * bytes of a head; the value is v_offset
-// further.
+// further. With float8 the scale of that key is at base + b * block_stride + scale_offset + 4 * (h *
+// block_tokens + t), and the value's v_scale_offset further.
 type KVCache struct {
-	Base        uint64
-	BlockStride int64
-	VOffset     int64
-	TokenStride int64
-	BlockTokens int32
-	Type        int32
+	Base         uint64
+	BlockStride  int64
+	VOffset      int64
+	TokenStride  int64
+	ScaleOffset  int64
+	VScaleOffset int64
+	BlockTokens  int32
+	Type         int32
 }
 
 // QKNormRopeWriteParams: see kernels.QKNormRopeWriteParams.
@@ -250,7 +312,7 @@ type AttendSegment struct {
 // AttendTile is what one block does at a time for one key-value head: rows that walk the same
 // tokens.
 type AttendTile struct {
-	Row     int32
+	Row     int32 // the first; below 0: the rows are listed in shared_rows from ~row on
 	Rows    int32
 	Segment int32 // where the walk begins
 	Skip    int32 // tokens of that segment before it
@@ -279,12 +341,17 @@ type AttendPlanParams struct {
 	Items            uint64
 	Segments         uint64
 	Positions        uint64 // [rows]
-	ItemCount        uint64 // [1], or null for items_most
+	ItemCount        uint64 // [5] of kernels.Work.Counts, or null for items_most, shared_most
 	Counts           uint64 // [1]
 	DecodeTiles      uint64 // [rows + parts_most]
 	PrefillTiles     uint64 // [rows + parts_most]
 	Merges           uint64 // [rows]
 	PartList         uint64 // [parts_most]
+	Shared           uint64 // items whose rows are listed in shared_rows
+	SharedRows       uint64 // [any]
+	RowParts         uint64 // [rows]: parts of shared items; null: nothing is shared
+	RowFirst         uint64 // [rows] in shared_list
+	SharedList       uint64 // [parts_most]
 	ItemsMost        int32  // no more items than this are read
 	PartsMost        int32  // partial results that there is room for; 0: nothing is split
 	Group            int32  // query heads of a key-value head
@@ -294,7 +361,9 @@ type AttendPlanParams struct {
 	DecodeSplits     int32  // most parts of it
 	PrefillSplit     int32  // tokens of a part where few rows of a prompt are computed
 	PrefillSplitRows int32  // that many; 0: never
-	_                int32
+	SharedMost       int32  // no more shared items than this are read
+	SharedTiles      int32  // tiles of shared items that keep the machine busy
+	Rows             int32  // of the step
 }
 
 // AttendParams: see kernels.AttendParams. Keys and values of a token are head_stride bytes apart
@@ -313,6 +382,10 @@ type AttendParams struct {
 	PrefillTiles uint64
 	Merges       uint64
 	PartList     uint64
+	SharedRows   uint64 // these four are as in AttendPlanParams
+	RowParts     uint64
+	RowFirst     uint64
+	SharedList   uint64
 	PartValues   uint64 // [parts_most, heads, head_dim]: sums of weighted values
 	PartWeights  uint64 // [parts_most, heads, 2]: largest score, in bits; sum of weights
 	Items        uint64 // read by attend_simple only
@@ -401,9 +474,31 @@ const (
 	RMSNormBF16                          // takes RMSNormParams
 	GemmLargeBF16                        // takes GemmParams
 	GemmSmallBF16                        // takes GemmParams
-	Gemv8BF16                            // takes GemmParams
-	Gemv16BF16                           // takes GemmParams
-	Gemv32BF16                           // takes GemmParams
+	Gemv8x8BF16                          // takes GemvParams
+	Gemv8x16BF16                         // takes GemvParams
+	Gemv8x32BF16                         // takes GemvParams
+	Gemv8x32K4BF16                       // takes GemvParams
+	Gemv16x8BF16                         // takes GemvParams
+	Gemv16x16BF16                        // takes GemvParams
+	Gemv16x32BF16                        // takes GemvParams
+	Gemv16x32K4BF16                      // takes GemvParams
+	Gemv32x8BF16                         // takes GemvParams
+	Gemv32x16BF16                        // takes GemvParams
+	Gemv32x32BF16                        // takes GemvParams
+	Gemv32x32K4BF16                      // takes GemvParams
+	Gemv8x16NormedBF16                   // takes GemvParams
+	Gemv8x32NormedBF16                   // takes GemvParams
+	Gemv16x16NormedBF16                  // takes GemvParams
+	Gemv16x32NormedBF16                  // takes GemvParams
+	Sm90Gemm128W1x1k1                    // takes WideGemmParams
+	Sm90Gemm64W1x1k4                     // takes WideGemmParams
+	Sm90Gemm64W1x1k2                     // takes WideGemmParams
+	Sm90Gemm128W2x1k4                    // takes WideGemmParams
+	Sm90Gemm192W1x1k1                    // takes WideGemmParams
+	Sm90Gemm192W1x1k4                    // takes WideGemmParams
+	Sm90Gemm192W1x1k2                    // takes WideGemmParams
+	Sm90Gemm128W2x1k1                    // takes WideGemmParams
+	Sm90Gemm256W2x1k1                    // takes WideGemmParams
 	SiluMulBF16                          // takes SiluMulParams
 	ProbeRead                            // takes ProbeParams
 	ProbeMmaBF16                         // takes ProbeParams
@@ -434,6 +529,9 @@ const (
 	AttendDecodeQ4F32D64                 // takes AttendParams
 	AttendDecodeQ4F32D128                // takes AttendParams
 	AttendDecodeQ4F32D256                // takes AttendParams
+	AttendDecodeBF16D64                  // takes AttendParams
+	AttendDecodeBF16D128                 // takes AttendParams
+	AttendDecodeFP8D128                  // takes AttendParams
 	AttendPrefillBF16D64                 // takes AttendParams
 	AttendPrefillBF16D128                // takes AttendParams
 	AttendPrefillBF16D256                // takes AttendParams
@@ -459,47 +557,72 @@ var kernelTable = [Kernels]struct {
 	{"rmsnorm_bf16", "norm", 48},
 	{"gemm_large_bf16", "gemm", 128},
 	{"gemm_small_bf16", "gemm", 128},
-	{"gemv8_bf16", "gemv", 128},
-	{"gemv16_bf16", "gemv", 128},
-	{"gemv32_bf16", "gemv", 128},
+	{"gemv_8x8_bf16", "gemv", 152},
+	{"gemv_8x16_bf16", "gemv", 152},
+	{"gemv_8x32_bf16", "gemv", 152},
+	{"gemv_8x32_k4_bf16", "gemv", 152},
+	{"gemv_16x8_bf16", "gemv", 152},
+	{"gemv_16x16_bf16", "gemv", 152},
+	{"gemv_16x32_bf16", "gemv", 152},
+	{"gemv_16x32_k4_bf16", "gemv", 152},
+	{"gemv_32x8_bf16", "gemv", 152},
+	{"gemv_32x16_bf16", "gemv", 152},
+	{"gemv_32x32_bf16", "gemv", 152},
+	{"gemv_32x32_k4_bf16", "gemv", 152},
+	{"gemv_8x16_normed_bf16", "gemv", 152},
+	{"gemv_8x32_normed_bf16", "gemv", 152},
+	{"gemv_16x16_normed_bf16", "gemv", 152},
+	{"gemv_16x32_normed_bf16", "gemv", 152},
+	{"sm90_gemm_128_w1x1k1", "gemm_sm90", 768},
+	{"sm90_gemm_64_w1x1k4", "gemm_sm90", 768},
+	{"sm90_gemm_64_w1x1k2", "gemm_sm90", 768},
+	{"sm90_gemm_128_w2x1k4", "gemm_sm90", 768},
+	{"sm90_gemm_192_w1x1k1", "gemm_sm90", 768},
+	{"sm90_gemm_192_w1x1k4", "gemm_sm90", 768},
+	{"sm90_gemm_192_w1x1k2", "gemm_sm90", 768},
+	{"sm90_gemm_128_w2x1k1", "gemm_sm90", 768},
+	{"sm90_gemm_256_w2x1k1", "gemm_sm90", 768},
 	{"silu_mul_bf16", "silu", 24},
 	{"probe_read", "probe", 32},
 	{"probe_mma_bf16", "probe", 32},
-	{"qk_norm_rope_write_bf16", "rope", 112},
+	{"qk_norm_rope_write_bf16", "rope", 128},
 	{"moe_route_f32", "moe", 40},
 	{"moe_sort", "moe", 56},
 	{"moe_gemm_bf16", "moe", 64},
 	{"moe_combine_bf16", "moe", 48},
-	{"attend_plan", "attend_plan", 112},
-	{"attend_decode_q2_bf16_d64", "attend", 200},
-	{"attend_decode_q4_bf16_d64", "attend", 200},
-	{"attend_decode_q8_bf16_d64", "attend", 200},
-	{"attend_decode_q2_bf16_d128", "attend", 200},
-	{"attend_decode_q4_bf16_d128", "attend", 200},
-	{"attend_decode_q8_bf16_d128", "attend", 200},
-	{"attend_decode_q2_bf16_d256", "attend", 200},
-	{"attend_decode_q4_bf16_d256", "attend", 200},
-	{"attend_decode_q8_bf16_d256", "attend", 200},
-	{"attend_decode_q2_fp8_d64", "attend", 200},
-	{"attend_decode_q4_fp8_d64", "attend", 200},
-	{"attend_decode_q8_fp8_d64", "attend", 200},
-	{"attend_decode_q2_fp8_d128", "attend", 200},
-	{"attend_decode_q4_fp8_d128", "attend", 200},
-	{"attend_decode_q8_fp8_d128", "attend", 200},
-	{"attend_decode_q2_fp8_d256", "attend", 200},
-	{"attend_decode_q4_fp8_d256", "attend", 200},
-	{"attend_decode_q8_fp8_d256", "attend", 200},
-	{"attend_decode_q4_f32_d64", "attend", 200},
-	{"attend_decode_q4_f32_d128", "attend", 200},
-	{"attend_decode_q4_f32_d256", "attend", 200},
-	{"attend_prefill_bf16_d64", "attend_prefill", 200},
-	{"attend_prefill_bf16_d128", "attend_prefill", 200},
-	{"attend_prefill_bf16_d256", "attend_prefill", 200},
-	{"attend_prefill_fp8_d64", "attend_prefill", 200},
-	{"attend_prefill_fp8_d128", "attend_prefill", 200},
-	{"attend_prefill_fp8_d256", "attend_prefill", 200},
-	{"attend_merge_bf16", "attend", 200},
-	{"attend_simple_bf16", "attend", 200},
+	{"attend_plan", "attend_plan", 160},
+	{"attend_decode_q2_bf16_d64", "attend", 248},
+	{"attend_decode_q4_bf16_d64", "attend", 248},
+	{"attend_decode_q8_bf16_d64", "attend", 248},
+	{"attend_decode_q2_bf16_d128", "attend", 248},
+	{"attend_decode_q4_bf16_d128", "attend", 248},
+	{"attend_decode_q8_bf16_d128", "attend", 248},
+	{"attend_decode_q2_bf16_d256", "attend", 248},
+	{"attend_decode_q4_bf16_d256", "attend", 248},
+	{"attend_decode_q8_bf16_d256", "attend", 248},
+	{"attend_decode_q2_fp8_d64", "attend", 248},
+	{"attend_decode_q4_fp8_d64", "attend", 248},
+	{"attend_decode_q8_fp8_d64", "attend", 248},
+	{"attend_decode_q2_fp8_d128", "attend", 248},
+	{"attend_decode_q4_fp8_d128", "attend", 248},
+	{"attend_decode_q8_fp8_d128", "attend", 248},
+	{"attend_decode_q2_fp8_d256", "attend", 248},
+	{"attend_decode_q4_fp8_d256", "attend", 248},
+	{"attend_decode_q8_fp8_d256", "attend", 248},
+	{"attend_decode_q4_f32_d64", "attend", 248},
+	{"attend_decode_q4_f32_d128", "attend", 248},
+	{"attend_decode_q4_f32_d256", "attend", 248},
+	{"attend_decode_bf16_d64", "attend_decode", 248},
+	{"attend_decode_bf16_d128", "attend_decode", 248},
+	{"attend_decode_fp8_d128", "attend_decode", 248},
+	{"attend_prefill_bf16_d64", "attend_prefill", 248},
+	{"attend_prefill_bf16_d128", "attend_prefill", 248},
+	{"attend_prefill_bf16_d256", "attend_prefill", 248},
+	{"attend_prefill_fp8_d64", "attend_prefill", 248},
+	{"attend_prefill_fp8_d128", "attend_prefill", 248},
+	{"attend_prefill_fp8_d256", "attend_prefill", 248},
+	{"attend_merge_bf16", "attend", 248},
+	{"attend_simple_bf16", "attend", 248},
 	{"sample_scan", "sample", 120},
 	{"sample_weigh", "sample", 120},
 	{"sample_pick", "sample_pick", 120},

@@ -54,7 +54,11 @@ func (s *Stream) Launch(f *Function, shape Shape, params []byte) error {
 	}
 	q := &s.queue
 	at := (q.used + paramAlign - 1) &^ (paramAlign - 1)
-	if len(q.functions) == len(q.launches) || at+len(params) > len(q.params) {
+	bytes := 0
+	if len(params) > 0 {
+		bytes = f.info.ParamOffset + len(params)
+	}
+	if len(q.functions) == len(q.launches) || at+bytes > len(q.params) {
 		if err := s.Flush(); err != nil {
 			return err
 		}
@@ -71,7 +75,7 @@ func (s *Stream) Launch(f *Function, shape Shape, params []byte) error {
 		grid:         [3]C.uint32_t{C.uint32_t(grid[0]), C.uint32_t(grid[1]), C.uint32_t(grid[2])},
 		block:        [3]C.uint32_t{C.uint32_t(block[0]), C.uint32_t(block[1]), C.uint32_t(block[2])},
 		shared_bytes: C.uint32_t(shape.SharedBytes),
-		param_bytes:  C.uint32_t(len(params)),
+		param_bytes:  C.uint32_t(bytes),
 	}
 	if shape.Cluster != (Dim{}) {
 		c := shape.Cluster.full()
@@ -83,8 +87,8 @@ func (s *Stream) Launch(f *Function, shape Shape, params []byte) error {
 	if shape.Cooperative {
 		l.flags |= C.QUIRE_LAUNCH_COOPERATIVE
 	}
-	copy(q.params[at:], params)
-	q.used = at + len(params)
+	copy(q.params[at+bytes-len(params):], params)
+	q.used = at + bytes
 	q.functions = append(q.functions, f)
 	return nil
 }

@@ -5,8 +5,9 @@
 //
 //   qkv    [rows, heads + 2 * kv_heads, head_dim]: query heads are written back, keys and values go
 //          to the cache only
-//   cache  bfloat16; float32, not rounded; or float8 (e4m3) x / scale, and behind the head
-//          scale = largest |x| of the head / 448. Base and strides are multiples of 8 bytes
+//   cache  bfloat16; float32, not rounded; or float8 (e4m3) x / scale with scale = largest |x| of
+//          the head / 448, which lies apart. Base and strides are multiples of 8 bytes, of 2 with
+//          float8
 //   grid   ceil(rows * (heads + 2 * kv_heads) / kHeadWarps) blocks of kHeadWarps warps: a warp
 //          takes a head of a row
 //
@@ -53,15 +54,29 @@ __device__ static void normalize(Head& x, const bf16* weight, float eps, int wor
   }
 }
 
-// rotate turns the pairs by the angles of a row of the table: cosines, then sines.
-__device__ static void rotate(Head& x, const float* rope, int words, int lane) {
+// Turn is a lane's cosines and sines, where Head has its pairs.
+struct Turn {
+  float2 cosines[kRopeWords];
+  float2 sines[kRopeWords];
+};
+
+// turn_of reads a row of the table: cosines, then sines.
+__device__ static void turn_of(Turn& turn, const float* rope, int words, int lane) {
 #pragma unroll
   for (int w = 0; w < kRopeWords; w++) {
     const int j = lane + w * kWarp;
     if (j >= words) break;
-    const float2 cosines = reinterpret_cast<const float2*>(rope)[j];
-    const float2 sines = reinterpret_cast<const float2*>(rope)[words + j];
-    const float cosine[2] = {cosines.x, cosines.y}, sine[2] = {sines.x, sines.y};
+    turn.cosines[w] = reinterpret_cast<const float2*>(rope)[j];
+    turn.sines[w] = reinterpret_cast<const float2*>(rope)[words + j];
+  }
+}
+
+// rotate turns the pairs.
+__device__ static void rotate(Head& x, const Turn& turn) {
+#pragma unroll
+  for (int w = 0; w < kRopeWords; w++) {
+    const float cosine[2] = {turn.cosines[w].x, turn.cosines[w].y};
+    const float sine[2] = {turn.sines[w].x, turn.sines[w].y};
 #pragma unroll
     for (int i = 0; i < 2; i++) {
       const float a = x.lower[w][i], b = x.upper[w][i];
@@ -95,8 +110,8 @@ __device__ static void store_f32(void* to, const Head& x, int words, int lane) {
   }
 }
 
-// store_fp8 stores a head as [head_dim] float8 and a float32 scale at to.
-__device__ static void store_fp8(uint8_t* to, const Head& x, int words, int lane) {
+// store_fp8 stores a head as [head_dim] float8 at to, and its scale.
+__device__ static void store_fp8(uint8_t* to, float* scale, const Head& x, int words, int lane) {
   float largest = 0;  // a NaN does not count; its element stays one
 #pragma unroll
   for (int w = 0; w < kRopeWords; w++) {
@@ -117,11 +132,12 @@ __device__ static void store_fp8(uint8_t* to, const Head& x, int words, int lane
     out[j] = __nv_cvt_float2_to_fp8x2(lower, __NV_SATFINITE, __NV_E4M3);
     out[j + words] = __nv_cvt_float2_to_fp8x2(upper, __NV_SATFINITE, __NV_E4M3);
   }
-  if (lane == 0) *reinterpret_cast<float*>(to + 4 * words) = largest / kLargestFP8;
+  if (lane == 0) *scale = largest / kLargestFP8;
 }
 
 extern "C" __global__ void __launch_bounds__(kHeadWarps* kWarp)
     qk_norm_rope_write_bf16(const __grid_constant__ QKNormRopeWriteParams p) {
+  let_next_start();
   wait_for_previous();
   const int lane = threadIdx.x % kWarp;
   const int heads = p.heads + 2 * p.kv_heads;
@@ -131,6 +147,8 @@ extern "C" __global__ void __launch_bounds__(kHeadWarps* kWarp)
   const bool is_query = head < p.heads, is_value = head >= p.heads + p.kv_heads;
   const int words = p.head_dim / 4;  // of 4 bytes, in half a head
 
+  // What depends on nothing first: these are under way together.
+  const int position = is_value ? 0 : p.positions[row], slot = is_query ? 0 : p.slots[row];
   uint32_t* from = reinterpret_cast<uint32_t*>(p.qkv + unit * p.head_dim);
   Head x = {};
 #pragma unroll
@@ -144,19 +162,21 @@ extern "C" __global__ void __launch_bounds__(kHeadWarps* kWarp)
     x.upper[w][1] = upper_bf16(upper);
   }
   if (!is_value) {
+    Turn turn = {};
+    turn_of(turn, p.rope + static_cast<int64_t>(position) * p.head_dim, words, lane);
     const bf16* norm = is_query ? p.q_norm : p.k_norm;
     if (norm != nullptr) normalize(x, norm, p.eps, words, lane);
-    rotate(x, p.rope + static_cast<int64_t>(p.positions[row]) * p.head_dim, words, lane);
+    rotate(x, turn);
   }
   if (is_query) {
     store_bf16(from, x, words, lane);
     return;
   }
 
-  const int slot = p.slots[row];
   const int kv_head = head - p.heads - (is_value ? p.kv_heads : 0);
-  uint8_t* to = p.kv.base + slot / p.kv.block_tokens * p.kv.block_stride +
-                slot % p.kv.block_tokens * p.kv.token_stride + (is_value ? p.kv.v_offset : 0);
+  const int token = slot % p.kv.block_tokens;
+  uint8_t* const block = p.kv.base + slot / p.kv.block_tokens * p.kv.block_stride;
+  uint8_t* const to = block + token * p.kv.token_stride + (is_value ? p.kv.v_offset : 0);
   switch (p.kv.type) {
     case kKVBF16:
       store_bf16(to + kv_head * p.head_dim * 2, x, words, lane);
@@ -165,7 +185,11 @@ extern "C" __global__ void __launch_bounds__(kHeadWarps* kWarp)
       store_f32(to + kv_head * p.head_dim * 4, x, words, lane);
       break;
     case kKVFP8:
-      store_fp8(to + kv_head * (p.head_dim + 4), x, words, lane);
+      store_fp8(to + kv_head * p.head_dim,
+                reinterpret_cast<float*>(block + p.kv.scale_offset +
+                                         (is_value ? p.kv.v_scale_offset : 0)) +
+                    kv_head * p.kv.block_tokens + token,
+                x, words, lane);
       break;
   }
 }

@@ -98,6 +98,7 @@ __device__ static void edit(const SampleParams& p, const SampleFilter& f, float*
 
 extern "C" __global__ void __launch_bounds__(kSampleScanThreads)
     sample_scan(const __grid_constant__ SampleParams p) {
+  let_next_start();
   wait_for_previous();
   __shared__ float logits[kSampleChunk];
   __shared__ int claims[kSampleChunk];
@@ -171,6 +172,7 @@ extern "C" __global__ void __launch_bounds__(kSampleScanThreads)
 
 extern "C" __global__ void __launch_bounds__(kSampleScanThreads)
     sample_weigh(const __grid_constant__ SampleParams p) {
+  let_next_start();
   wait_for_previous();
   __shared__ uint64_t weights[kSampleBins], room[kWarp];
   __shared__ int32_t counts[kSampleBins];

@@ -461,6 +461,7 @@ __device__ static int temper(Room& r, const Row& row, const Wish& wish) {
 
 extern "C" __global__ void __launch_bounds__(kSampleThreads, 1)
     sample_pick(const __grid_constant__ SampleParams p) {
+  let_next_start();
   wait_for_previous();
   __shared__ Room r;
   const int rows = rows_of(p), chunk_count = (p.vocab + kSampleChunk - 1) / kSampleChunk;
@@ -513,6 +514,7 @@ extern "C" __global__ void __launch_bounds__(kSampleThreads, 1)
 
 extern "C" __global__ void __launch_bounds__(kSampleThreads, 1)
     sample_top(const __grid_constant__ SampleParams p) {
+  let_next_start();
   wait_for_previous();
   __shared__ Room r;
   const int rows = rows_of(p), most = p.top_n;

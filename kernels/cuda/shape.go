@@ -32,6 +32,7 @@ type FunctionInfo struct {
 	LocalBytes  int // of a thread: spilled registers and local arrays
 	ConstBytes  int // constant memory
 	ParamBytes  int // of the packed parameters
+	ParamOffset int // where they begin: not at 0 where the first has a stricter alignment than the constant memory they lie in
 	Capability  int // compute capability of the machine code: 90 for 9.0
 }
 

@@ -11,6 +11,7 @@
 
 extern "C" __global__ void __launch_bounds__(kRowThreads)
     silu_mul_bf16(const __grid_constant__ SiluMulParams p) {
+  let_next_start();
   wait_for_previous();
   const int64_t row = blockIdx.x;
   const int c = (blockIdx.y * kRowThreads + threadIdx.x) * kVector;

@@ -487,11 +487,16 @@ CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute,
 }
 
 // One parameter of f->params bytes, or two where that is more than a hundred.
+// lead is what lies before the first parameter: constant memory of parameters begins at 16 modulo 64, and those with tensor
+// maps in them at 0.
+static size_t lead(const struct function *f) { return f->params % 64 ? 0 : 48; }
+
 CUresult cuFuncGetParamInfo(CUfunction function, size_t index, size_t *offset, size_t *bytes) {
   IN_CONTEXT;
-  size_t params = ((struct function *)function)->params, first = params > 100 ? 96 : params;
+  const struct function *f = (struct function *)function;
+  size_t params = f->params, first = params > 100 ? 96 : params;
   if (!params || index > 1 || (index == 1 && first == params)) return 1;
-  *offset = index ? first : 0;
+  *offset = lead(f) + (index ? first : 0);
   *bytes = index ? params - first : first;
   return 0;
 }
@@ -515,7 +520,9 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, voi
     packed = extra[1];
     bytes = *(size_t *)extra[3];
   }
-  if ((int)bytes != f->params || (uintptr_t)packed % 64) return 1;
+  if (bytes != (f->params ? lead(f) + f->params : 0) || (uintptr_t)packed % 64) return 1;
+  packed += f->params ? lead(f) : 0;
+  bytes = f->params;
   struct stream *s = (struct stream *)config->hStream;
   if (control->quiet && is(s, STREAM) && !s->capture) {  // for benchmarks
     control->launches++;
@@ -778,5 +785,24 @@ CUresult cuMemGetAllocationGranularity(size_t *bytes, const CUmemAllocationProp 
   IN_CONTEXT;
   if (prop->type != 1 || which) return 1;
   *bytes = GRANULARITY;
+  return 0;
+}
+
+// A map is what it was made of, so that tests can read it.
+CUresult cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank, void *address,
+                                const cuuint64_t *sizes, const cuuint64_t *strides, const cuuint32_t *box,
+                                const cuuint32_t *steps, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
+                                CUtensorMapL2promotion promotion, CUtensorMapFloatOOBfill fill) {
+  ANYWHERE;
+  if ((uintptr_t)map % 64 || (uintptr_t)address % 16 || type != 9 || rank != 2 || strides[0] % 16 || box[0] != 64 ||
+      box[1] < 1 || box[1] > 256 || steps[0] != 1 || steps[1] != 1 || interleave || swizzle != 3 || promotion != 3 || fill) {
+    return 1;
+  }
+  memset(map, 0, sizeof *map);
+  map->opaque[0] = (uintptr_t)address;
+  map->opaque[1] = sizes[0];
+  map->opaque[2] = sizes[1];
+  map->opaque[3] = strides[0];
+  map->opaque[4] = box[1];
   return 0;
 }

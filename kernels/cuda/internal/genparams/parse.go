@@ -62,6 +62,8 @@ var scalars = map[string]element{
 	"int64_t":  {"int64", 8, 8},
 	"uint64_t": {"uint64", 8, 8},
 	"float":    {"float32", 4, 4},
+
+	"TensorMap": {"TensorMap", 128, 64}, // of tensor_map.h; in Go words, which only the packed arguments align
 }
 
 var (
