@@ -130,6 +130,7 @@ func (s *scheduler) admitOne(seq *sequence, growing int, now time.Time) error {
 	}
 	seq.id = id
 	seq.todo = len(seq.tokens) - admission.Cached
+	seq.approximate = seq.approximate || admission.Approximate
 	seq.room, seq.told = len(seq.tokens), len(seq.tokens)
 	if seq.admitted.IsZero() {
 		seq.admitted = now

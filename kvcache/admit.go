@@ -60,15 +60,19 @@ func (m *sharing) Admit(id SeqID, p Prompt) (Admission, error) {
 	cached := m.settle(s, p, source, need)
 	m.prompts += int64(n)
 	m.cached += int64(cached)
-	return Admission{Cached: cached}, nil
+	a := Admission{Cached: cached}
+	for i := range s.runs {
+		a.Approximate = a.Approximate || !s.runs[i].whole()
+	}
+	return a, nil
 }
 
 // follow is where the chain of a piece begins: at the tenant's root, after the prompt's first piece, or after the piece before.
 func follow[T any](m *sharing, piece int, root, head, last T) T {
 	switch pc := m.pieces[piece]; {
-	case pc.stored == 0:
+	case pc.seen == 0:
 		return root
-	case pc.stored < pc.start:
+	case pc.seen < pc.start || pc.gap > 0:
 		return head
 	}
 	return last
@@ -97,7 +101,9 @@ func (m *sharing) look(p Prompt) {
 	}
 	var head, at found
 	for i, pc := range m.pieces {
-		at = follow(m, i, root, head, at)
+		if at = follow(m, i, root, head, at); pc.gap > 0 {
+			at.key = m.chain.Gap(at.key, pc.gap)
+		}
 		for start := pc.start; start < pc.end; start += m.geometry.BlockTokens {
 			sl := slot{start: start, end: min(start+m.geometry.BlockTokens, pc.end), piece: i}
 			if sl.keyed = pc.keyed && (sl.end-start == m.geometry.BlockTokens || pc.closed); sl.keyed {
@@ -167,7 +173,7 @@ func (m *sharing) settle(s *shared, p Prompt, source BlockID, need int) (cached 
 			piece = sl.piece
 			pc := &m.pieces[piece]
 			at = follow(m, piece, link{}, head, at)
-			s.runs = append(s.runs, run{start: pc.start, end: pc.end, stored: pc.stored, skip: pc.skip, block: len(s.blocks)})
+			s.runs = append(s.runs, run{start: pc.start, end: pc.end, seen: pc.seen, gap: pc.gap, skip: pc.skip, block: len(s.blocks)})
 		}
 		pc := &m.pieces[piece]
 		size := sl.end - sl.start
@@ -186,7 +192,7 @@ func (m *sharing) settle(s *shared, p Prompt, source BlockID, need int) (cached 
 			if pc.closed {
 				m.nodes[b].whole = int32(size)
 			}
-			if sl.keyed && (at.broken || !m.plant(b, at.parent, sl.key, p.Tokens[sl.start:sl.end], pc.stored+sl.start-pc.start)) {
+			if sl.keyed && (at.broken || !m.plant(b, at.parent, sl.key, p.Tokens[sl.start:sl.end], pc.seen+pc.gap+sl.start-pc.start)) {
 				at.broken = true
 			}
 			if sl.load {

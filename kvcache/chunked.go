@@ -11,6 +11,9 @@ type Chunked struct {
 	Mode Mode
 	// AfterHead reads an independent chunk after the prompt's first one, which is then part of what its content means.
 	AfterHead bool
+	// HeadGap is how many positions stay free between the head and a chunk that is read after it, where the context is long
+	// enough. 0: each is read as if it were the first one. What is best depends on the model: docs/strategies.md.
+	HeadGap int
 	// RecomputeFirst is how many tokens at the beginning of each independent chunk are computed again in their context.
 	RecomputeFirst int
 	// Auto cuts the prompts that come without chunks.
@@ -64,21 +67,28 @@ func (c Chunked) policy(g Geometry) (policy, error) {
 	if c.RecomputeFirst < 0 {
 		wrong("RecomputeFirst is %d, want 0 or more", c.RecomputeFirst)
 	}
+	if c.HeadGap < 0 || c.HeadGap > 0 && !c.AfterHead {
+		wrong("HeadGap is %d, want 0 or more, and 0 without AfterHead", c.HeadGap)
+	}
 	if c.Auto.Tokens < 0 || c.Auto.ByContent && c.Auto.Tokens < 2 {
 		wrong("Auto.Tokens is %d, want 0 or more, and at least 2 to cut by content", c.Auto.Tokens)
 	}
 	if len(errs) > 0 {
 		return policy{}, fmt.Errorf("kvcache: chunked: %w", errors.Join(errs...))
 	}
-	k := &chunker{Chunked: c}
-	return policy{name: c.Name(), cut: k.cut, apart: independent, chunks: true}, nil
+	k := &chunker{Chunked: c, most: g.MaxTokens}
+	return policy{name: c.Name(), cut: k.cut, gap: k.gap, apart: independent, chunks: true}, nil
 }
 
 // chunker cuts prompts into pieces.
 type chunker struct {
 	Chunked
+	most int   // tokens in the context
 	ends []int // scratch
 }
+
+// gap is how far from a head of so many tokens a chunk is read: with its end within the context.
+func (k *chunker) gap(head, tokens int) int { return max(min(k.HeadGap, k.most-head-tokens), 0) }
 
 func (k *chunker) cut(dst []piece, p Prompt) ([]piece, error) {
 	n := len(p.Tokens)
@@ -105,22 +115,26 @@ func (k *chunker) cut(dst []piece, p Prompt) ([]piece, error) {
 			head = end
 		}
 	}
-	return append(dst, piece{start: start, end: n, stored: start}), nil
+	return append(dst, piece{start: start, end: n, seen: start}), nil
 }
 
 // add appends the pieces of one chunk. head is where the prompt's first chunk ends, if it counts.
 func (k *chunker) add(dst []piece, start, end, head int) []piece {
-	if k.Mode == Exact || start == head {
-		return append(dst, piece{start: start, end: end, stored: start, keyed: true, closed: true})
+	gap := 0
+	if head > 0 {
+		gap = k.gap(head, end-start)
+	}
+	if k.Mode == Exact || start == head && gap == 0 {
+		return append(dst, piece{start: start, end: end, seen: start, keyed: true, closed: true})
 	}
 	again := min(k.RecomputeFirst, end-start)
 	if again > 0 {
-		dst = append(dst, piece{start: start, end: start + again, stored: start, closed: true})
+		dst = append(dst, piece{start: start, end: start + again, seen: start, closed: true})
 	}
 	if again == end-start {
 		return dst
 	}
-	return append(dst, piece{start: start, end: end, stored: head, skip: again, keyed: true, closed: true})
+	return append(dst, piece{start: start, end: end, seen: head, gap: gap, skip: again, keyed: true, closed: true})
 }
 
 // Cut appends the ends of the chunks of a prompt, all but the last one's.

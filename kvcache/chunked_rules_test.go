@@ -18,6 +18,8 @@ func (apart) Sharing() bool          { return true }
 func (a apart) Approximate() bool    { return true }
 func (a apart) Reading() (bool, int) { return a.chunked.AfterHead, a.chunked.RecomputeFirst }
 
+func (a apart) HeadGap() int { return a.chunked.HeadGap }
+
 // auto tells the kit where a strategy cuts.
 type auto struct {
 	sharing
@@ -36,7 +38,10 @@ func chunkeds() []kvcache.Strategy {
 		automatic(kvcache.Auto{Tokens: 32, ByContent: true}),
 		tiered{kvcache.Reuse{Over: kvcache.Chunked{}}},
 	}
-	for _, c := range []kvcache.Chunked{{}, {AfterHead: true}, {RecomputeFirst: 3}, {RecomputeFirst: 17, AfterHead: true}} {
+	for _, c := range []kvcache.Chunked{
+		{}, {AfterHead: true}, {RecomputeFirst: 3}, {RecomputeFirst: 17, AfterHead: true},
+		{AfterHead: true, HeadGap: 40}, {RecomputeFirst: 5, AfterHead: true, HeadGap: 1 << 20},
+	} {
 		c.Mode = kvcache.Independent
 		all = append(all, apart{c, c}, apart{tiered{kvcache.Reuse{Over: c, Bytes: 5 * 64 * 64}}, c})
 	}

@@ -68,6 +68,72 @@ func TestChunkedIndependentAfterTheHead(t *testing.T) {
 	require.Equal(t, 0, admit(t, m, 3, tokens(9, 20), two, one, tokens(4, 3)), "after another head")
 }
 
+// Read at a distance from the head, no chunk is taken for the first one, and none of another distance is found.
+func TestChunkedIndependentAwayFromTheHead(t *testing.T) {
+	m := newManager(t, Chunked{Mode: Independent, AfterHead: true, HeadGap: 100}, 64, 512)
+	head, one, two := tokens(1, 20), tokens(2, 5), tokens(3, 16)
+	require.Equal(t, 0, admit(t, m, 1, head, one, two, tokens(4, 3)))
+	spans := m.Next(nil, 1, 1<<20)
+	require.Equal(t, []Span{{1, 0, 20}, {1, 20, 5}, {1, 25, 16}, {1, 41, 3}}, spans)
+	for _, i := range []int{1, 2} {
+		view := m.View(nil, spans[i])
+		require.Equal(t, Segment{Blocks: []BlockID{1, 2}, Len: 20}, view[0])
+		require.Equal(t, Segment{Blocks: []BlockID{BlockID(i + 2)}, Len: spans[i].Len, Pos: 120, Stored: 120}, view[1])
+	}
+	for _, s := range spans {
+		m.Wrote(s)
+	}
+	require.Equal(t, 41, admit(t, m, 2, head, two, one, tokens(4, 3)), "the first chunk is found like the others")
+	require.Equal(t, [][5]int{{1, 0, 20, 0, 0}, {4, 0, 16, 20, 120}, {3, 0, 5, 36, 120}, {6, 0, 3, 41, 41}}, view(t, m, 2))
+	require.Equal(t, 0, admit(t, m, 3, tokens(9, 20), two, tokens(4, 3)), "after another head")
+
+	// A chunk that would end beyond the context is read as far away as there is room.
+	long := tokens(5, 400)
+	require.Equal(t, 20, admit(t, m, 4, head, long, tokens(4, 3)))
+	require.Equal(t, [][5]int{{1, 0, 20, 0, 0}, {11, 0, 400, 20, 112}, {36, 0, 3, 420, 420}}, view(t, m, 4)[:3])
+	m.Remove(4)
+	require.Equal(t, 20, admit(t, m, 5, head, tokens(5, 492)))
+}
+
+// The distance is part of a chunk's key: also of a registered one's, and so of its file in another tier.
+func TestChunkedHeadGapIsInTheKey(t *testing.T) {
+	head, one := tokens(1, 20), tokens(2, 40)
+	seen := map[Key]int{}
+	for _, gap := range []int{0, 1, 100, 101, 1000} {
+		c := Chunked{Mode: Independent, AfterHead: true, HeadGap: gap}
+		r := newRegistry(t, Reuse{Over: c}, 64)
+		id := mustRegister(t, r, ChunkText{Tokens: one, After: mustRegister(t, r, ChunkText{Tokens: head})})
+		serve(t, r, 1, head, tokens(3, 5), one, tokens(4, 3))
+		info, err := r.Chunk(id)
+		require.NoError(t, err)
+		require.Equal(t, 40, info.HeldTokens, "gap %d: what is registered is what requests find", gap)
+		require.NotContains(t, seen, id, "gap %d and %d", gap, seen[id])
+		seen[id] = gap
+	}
+}
+
+// A chunk that stands as far from the head as it was read, after chunks that are computed in their context, is approximate all
+// the same.
+func TestChunkedAtItsOwnPlaceIsApproximate(t *testing.T) {
+	m := newManager(t, Chunked{Mode: Independent, AfterHead: true, HeadGap: 4, RecomputeFirst: 4}, 64, 512)
+	head, short, one := tokens(1, 20), tokens(2, 4), tokens(3, 16)
+	ask := func(id SeqID, parts ...[]int32) bool {
+		var p Prompt
+		for _, part := range parts {
+			p.Tokens = append(p.Tokens, part...)
+			p.Chunks = append(p.Chunks, len(p.Tokens))
+		}
+		a, err := m.Admit(id, p)
+		require.NoError(t, err)
+		return a.Approximate
+	}
+	require.True(t, ask(1, head, one, tokens(4, 3)))
+	step(t, m, 1)
+	require.True(t, ask(2, head, short, one, tokens(4, 3)))
+	require.False(t, ask(3, head, short, tokens(4, 3)))
+	require.False(t, ask(4, head, tokens(4, 3)))
+}
+
 // The first tokens of a chunk are computed again in their context, for each sequence, after the chunk itself.
 func TestChunkedRecomputesTheFirstTokens(t *testing.T) {
 	m := newManager(t, Chunked{Mode: Independent, RecomputeFirst: 4}, 64, 512)
@@ -94,6 +160,8 @@ func TestChunkedRefuses(t *testing.T) {
 		{Chunked{AfterHead: true}, "are for independent chunks"},
 		{Chunked{RecomputeFirst: 1}, "are for independent chunks"},
 		{Chunked{Mode: Independent, RecomputeFirst: -1}, "RecomputeFirst is -1"},
+		{Chunked{Mode: Independent, AfterHead: true, HeadGap: -1}, "HeadGap is -1, want 0 or more"},
+		{Chunked{Mode: Independent, HeadGap: 1}, "0 without AfterHead"},
 		{Chunked{Auto: Auto{Tokens: -1}}, "Auto.Tokens is -1"},
 		{Chunked{Auto: Auto{ByContent: true}}, "at least 2 to cut by content"},
 	} {

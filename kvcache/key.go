@@ -17,12 +17,14 @@ const keyVersion = 1
 const (
 	keyRoot byte = iota + 1
 	keyLink
+	keyGap
 )
 
 // KeyChain computes keys without allocating. It is not safe for concurrent use.
 //
 //	root = SHA-256(1, version, identity, salt)
 //	key  = SHA-256(2, parent, token ids)          parent is the root or the key of all that comes before
+//	     = SHA-256(3, parent, positions)          parent of what stands so many positions after it
 type KeyChain struct {
 	identity [32]byte
 	sha      hash.Hash
@@ -70,6 +72,13 @@ func (c *KeyChain) Next(parent Key, tokens []int32) Key {
 	}
 	c.sha.Write(b)
 	return c.finish()
+}
+
+// Gap is the parent of tokens that do not follow on the key parent, but stand so many positions after it.
+func (c *KeyChain) Gap(parent Key, positions int) Key {
+	b := append(c.buf[:0], keyGap)
+	b = append(b, parent[:]...)
+	return sha256.Sum256(binary.LittleEndian.AppendUint32(b, uint32(positions)))
 }
 
 func (c *KeyChain) finish() Key {

@@ -33,6 +33,11 @@ func TestKeyChainIsTheHashItSays(t *testing.T) {
 			_ = binary.Write(&b, binary.LittleEndian, tokens)
 			require.Equal(t, Key(sha256.Sum256(b.Bytes())), NewKeyChain(g).Next(root, tokens), "%d tokens", n)
 		}
+		b.Reset()
+		b.WriteByte(3)
+		b.Write(root[:])
+		_ = binary.Write(&b, binary.LittleEndian, uint32(100))
+		require.Equal(t, Key(sha256.Sum256(b.Bytes())), NewKeyChain(g).Gap(root, 100))
 	}
 }
 
@@ -51,6 +56,10 @@ func TestKeyChainSeparates(t *testing.T) {
 		"after another parent":  c.Next(c.Next(root, tokens), tokens),
 		"another tenant's":      c.Next(c.Root("tenant"), tokens),
 		"no tokens":             c.Next(root, nil),
+		"a gap":                 c.Gap(root, 4),
+		"another gap":           c.Gap(root, 5),
+		"tokens after a gap":    c.Next(c.Gap(root, 4), tokens),
+		"one token, the gap's":  c.Next(root, []int32{4}),
 	} {
 		require.NotContains(t, keys, key, "%s and %s", name, keys[key])
 		keys[key] = name

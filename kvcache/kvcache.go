@@ -53,6 +53,9 @@ type Admission struct {
 	// Cached prompt tokens need no computation by this sequence: they are held already, or another sequence's span will
 	// write them. Always less than len(Prompt.Tokens), since the last token's logits are wanted.
 	Cached int
+	// Approximate says that some tokens will be seen as they are without all that comes before them. What is seen at another
+	// position than it was written for counts as approximate in any case.
+	Approximate bool
 }
 
 // Span is a run of one sequence's tokens to compute in one step.

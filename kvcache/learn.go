@@ -52,7 +52,7 @@ func (m *sharing) lengthen(s *shared) bool {
 		parent = s.blocks[at-1]
 	}
 	s.key = m.chain.Next(s.key, s.text)
-	depth := last.stored + s.chained*m.geometry.BlockTokens
+	depth := last.stored() + s.chained*m.geometry.BlockTokens
 	s.chained++
 	return m.plant(s.blocks[at], parent, s.key, s.text, depth)
 }

@@ -110,6 +110,9 @@ func (m chunkRegistry) Register(c ChunkText) (Key, error) {
 			return Key{}, fmt.Errorf("kvcache: registering a chunk after another: that one is another tenant's, or not a head")
 		}
 		key, r.keys = before.ID, slices.Clone(before.keys)
+		if gap := m.gap(before.Tokens, n); gap > 0 {
+			key = m.chain.Gap(key, gap)
+		}
 	}
 	for start := 0; start < n; start += m.geometry.BlockTokens {
 		key = m.chain.Next(key, c.Tokens[start:min(start+m.geometry.BlockTokens, n)])
@@ -127,18 +130,26 @@ func (m chunkRegistry) Register(c ChunkText) (Key, error) {
 	return key, nil
 }
 
-// makeRegistryRoom forgets the oldest chunks that may go, until n more tokens fit. after stays.
+// makeRegistryRoom forgets the oldest chunks that may go, until n more tokens fit. after stays. Where that is not enough, all
+// do.
 func (m chunkRegistry) makeRegistryRoom(n int, after Key) error {
+	tokens := m.registry.tokens
+	var going []Key
 	may := func(c registered) bool {
-		return c.ID != after && !c.Pinned && m.users(&c) == 0 && !slices.ContainsFunc(m.registry.chunks, func(o registered) bool { return o.After == c.ID })
+		follows := func(o registered) bool { return o.After == c.ID && !slices.Contains(going, o.ID) }
+		return c.ID != after && !c.Pinned && m.users(&c) == 0 && !slices.Contains(going, c.ID) && !slices.ContainsFunc(m.registry.chunks, follows)
 	}
-	for m.registry.tokens+n > m.room() {
+	for tokens+n > m.room() {
 		oldest := slices.IndexFunc(m.registry.chunks, may)
 		if oldest < 0 {
 			return fmt.Errorf("%w: %d tokens of chunks that are pinned or in use, and room for %d: a chunk of %d finds none",
-				ErrRegistryFull, m.registry.tokens, m.room(), n)
+				ErrRegistryFull, tokens, m.room(), n)
 		}
-		m.delete(oldest)
+		going = append(going, m.registry.chunks[oldest].ID)
+		tokens -= m.registry.chunks[oldest].Tokens
+	}
+	for _, id := range going {
+		m.delete(m.at(id))
 	}
 	return nil
 }

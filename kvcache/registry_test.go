@@ -118,7 +118,9 @@ func TestRegistryRefuses(t *testing.T) {
 	mustRegister(t, r, ChunkText{Tokens: tokens(4, 60)})
 	_, err := r.Chunk(big)
 	require.ErrorIs(t, err, ErrNoChunk, "it made room")
+	before := r.Chunks(nil)
 	_, err = r.Register(ChunkText{Tokens: tokens(5, 100)})
 	require.ErrorIs(t, err, ErrRegistryFull)
+	require.Equal(t, before, r.Chunks(nil), "nothing went for what has no room all the same")
 	require.NoError(t, r.Check())
 }

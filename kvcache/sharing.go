@@ -9,6 +9,8 @@ type policy struct {
 	cut func(dst []piece, p Prompt) ([]piece, error)
 	// apart says that some pieces are computed without all that comes before them, so that they may stand anywhere.
 	apart bool
+	// gap is how far from a head of so many tokens a registered chunk of so many is read.
+	gap func(head, tokens int) int
 	// chunks may be registered.
 	chunks bool
 	// keep is how blocks outlive their sequences; nil: what nobody uses is dropped at once.
@@ -17,13 +19,14 @@ type policy struct {
 
 // piece is a run of a prompt's tokens that lies in blocks of its own.
 //
-//	tokens   |...... stored ......|  seen by the piece's rows while they are computed, besides the piece itself
-//	         |........... start ...........|#### piece ####|
+//	tokens     |...... seen ......|  by the piece's rows while they are computed, besides the piece itself
+//	           |.............. start ..............|#### piece ####|
+//	positions  |...... seen ......|- gap -|#### piece ####|           while they are computed
 //
-// stored is start where the whole context counts. The last piece of a prompt is the one that the sequence goes on in.
+// seen is start and gap is 0 where the whole context counts. The last piece of a prompt is the one that the sequence goes on in.
 type piece struct {
 	start, end int
-	stored     int
+	seen, gap  int
 	skip       int  // tokens at its beginning that others see from the piece before it, where they are computed again
 	keyed      bool // found by its content
 	closed     bool // nothing is added later: a last block that is not full has a key, too
@@ -83,12 +86,15 @@ type shared struct {
 
 // run is a piece in its sequence's table.
 type run struct {
-	start, end, stored, skip int // as of the piece; the last run's end moves
-	block                    int // index of the first block in the table
+	start, end, seen, gap, skip int // as of the piece; the last run's end moves
+	block                       int // index of the first block in the table
 }
 
-// whole says whether the run's rows see everything before it.
-func (r *run) whole() bool { return r.stored == r.start }
+// whole says whether the run's rows see everything before it, at its place.
+func (r *run) whole() bool { return r.seen == r.start && r.gap == 0 }
+
+// stored is the position that the run's first token has in the rows that compute it.
+func (r *run) stored() int { return r.seen + r.gap }
 
 // newSharing makes the manager of a policy.
 func newSharing(p *Pool, g Geometry, pol policy) (Manager, error) {

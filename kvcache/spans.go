@@ -27,7 +27,7 @@ func (m *sharing) Next(dst []Span, id SeqID, budget int) []Span {
 		switch {
 		case rn.whole():
 			ready = ready && all && m.relieved(s, r)
-		case rn.stored > 0:
+		case rn.seen > 0:
 			ready = ready && first
 		}
 		take := 0

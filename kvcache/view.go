@@ -20,10 +20,10 @@ func (m *sharing) View(dst []Segment, span Span) []Segment {
 	if rn.whole() {
 		return m.viewTo(dst, s, end)
 	}
-	dst = m.viewTo(dst, s, rn.stored)
+	dst = m.viewTo(dst, s, rn.seen)
 	n := end - rn.start
 	blocks := s.blocks[rn.block : rn.block+m.blocksFor(n)]
-	return append(dst, Segment{Blocks: blocks, Len: n, Pos: rn.stored, Stored: rn.stored})
+	return append(dst, Segment{Blocks: blocks, Len: n, Pos: rn.stored(), Stored: rn.stored()})
 }
 
 // viewTo appends what comes before a token, each at its place in the sequence.
@@ -41,7 +41,7 @@ func (m *sharing) viewTo(dst []Segment, s *shared, end int) []Segment {
 			until = s.cuts[i+1].start
 		}
 		rn := &s.runs[c.run]
-		seg := Segment{Len: min(until, end) - c.start, Pos: c.start, Stored: c.start - rn.start + rn.stored}
+		seg := Segment{Len: min(until, end) - c.start, Pos: c.start, Stored: c.start - rn.start + rn.stored()}
 		seg.Off = (c.start - rn.start) % m.geometry.BlockTokens
 		seg.Blocks = s.blocks[c.block : c.block+m.blocksFor(seg.Off+seg.Len)]
 		dst = append(dst, seg)

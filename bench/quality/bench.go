@@ -72,7 +72,7 @@ func (b *bench) measureSet(ctx context.Context, s *set, members int) error {
 		return err
 	}
 	var reference *run
-	for _, m := range modes(b.settings.RecomputeFirst) {
+	for _, m := range modes(b.settings.HeadGaps, b.settings.RecomputeFirst) {
 		got, err := b.measure(ctx, m, prompts, reference, fmt.Sprintf("%s, %s, chunks of %d, %s", b.model, s.Name, members, m.label()))
 		if err != nil {
 			return err

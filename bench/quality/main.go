@@ -32,6 +32,7 @@ type settings struct {
 	Rounds         int   `json:"rounds"`    // times that each question is asked
 	Chunks         []int `json:"chunks"`    // documents in a chunk
 	RecomputeFirst []int `json:"recompute_first"`
+	HeadGaps       []int `json:"head_gaps"`
 	Timed          int   `json:"timed_questions"` // of each set, the first ones
 	MaxOutput      int   `json:"max_output_len"`
 	Seed           int64 `json:"-"` // in the row itself
@@ -41,8 +42,12 @@ type settings struct {
 	redraw string // results file whose plots are drawn; nothing is measured
 }
 
+// farHead is so far from the head that tiny takes no chunk for the first one, and the ordinary model reads as well as alone:
+// bench/results/cpu-2core-zen4/quality_head_gap.json
+const farHead = 512
+
 func defaults() settings {
-	return settings{Rounds: 2, Chunks: []int{1, 4, 8}, RecomputeFirst: []int{0, 1, 2, 4, 8, 16}, Timed: 32, MaxOutput: 200, Seed: 42}
+	return settings{Rounds: 2, Chunks: []int{1, 4, 8}, RecomputeFirst: []int{0, 1, 2, 4, 8, 16}, HeadGaps: []int{0, farHead}, Timed: 32, MaxOutput: 200, Seed: 42}
 }
 
 func (s *settings) register(f *pflag.FlagSet) {
@@ -52,6 +57,7 @@ func (s *settings) register(f *pflag.FlagSet) {
 	f.IntVar(&s.Rounds, "rounds", s.Rounds, "times that each question is asked, first with its chunks in the file's order and then shuffled")
 	f.IntSliceVar(&s.Chunks, "chunks", s.Chunks, "`counts` of documents in a chunk")
 	f.IntSliceVar(&s.RecomputeFirst, "recompute", s.RecomputeFirst, "`counts` of tokens at the beginning of chunks to compute again in their context")
+	f.IntSliceVar(&s.HeadGaps, "head-gaps", s.HeadGaps, "`counts` of positions between the head and chunks that are read after it")
 	f.IntVar(&s.Timed, "timed", s.Timed, "measure the time to the first token of so many questions of each set, the first ones")
 	f.IntVar(&s.MaxOutput, "max-output", s.MaxOutput, "most tokens of an answer")
 	f.StringVar(&s.redraw, "redraw", "", "draw the plots of an earlier results `file`, and measure nothing")
@@ -72,6 +78,7 @@ func (s *settings) check() error {
 	atLeast("rounds", 1, s.Rounds)
 	atLeast("chunks", 1, s.Chunks...)
 	atLeast("recompute", 0, s.RecomputeFirst...)
+	atLeast("head-gaps", 0, s.HeadGaps...)
 	atLeast("timed", 1, s.Timed)
 	atLeast("max-output", 1, s.MaxOutput)
 	if len(wrong) == 0 {

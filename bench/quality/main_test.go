@@ -60,7 +60,7 @@ func TestBothModels(t *testing.T) {
 	require.Equal(t, cli.OK, exit, stderr)
 	require.Contains(t, stdout, "--- tiny-qwen3-plain, documents-32..48: chunks of 1 documents, 3 questions asked 2 times")
 	rows := readRows(t, dir)
-	require.Len(t, rows, 2*3*5)
+	require.Len(t, rows, 2*3*6)
 	exactOf := map[string]row{}
 	for _, r := range rows {
 		at := r.Model + r.Set
@@ -93,7 +93,7 @@ func TestBothModels(t *testing.T) {
 			require.Equal(t, int64(r.PromptTokens), r.PromptTokensComputed+r.TokensReused)
 			require.Greater(t, r.TokensReused, want.TokensReused)
 		}
-		if r.Model == "tiny" && r.RecomputeFirst == 0 && r.Mode != afterHead {
+		if r.Model == "tiny" && r.RecomputeFirst == 0 && (r.Mode != afterHead || r.HeadGap == farHead) {
 			require.Equal(t, 1.0, r.Accuracy, "%s, %s", r.Set, r.Mode)
 		}
 	}
@@ -123,10 +123,10 @@ func TestPrinted(t *testing.T) {
 	require.Equal(t, cli.OK, exit)
 	var rows []row
 	require.NoError(t, json.Unmarshal([]byte(stdout), &rows))
-	require.Len(t, rows, 9)
+	require.Len(t, rows, 12)
 	exit, stdout, _ = execQuality(t.Context(), append(few, "-benchfmt", "-out", dir)...)
 	require.Equal(t, cli.OK, exit)
-	require.Equal(t, 9, strings.Count(stdout, "\nBenchmarkQuality/model=tiny/set="))
+	require.Equal(t, 12, strings.Count(stdout, "\nBenchmarkQuality/model=tiny/set="))
 }
 
 func TestRefused(t *testing.T) {
@@ -136,7 +136,7 @@ func TestRefused(t *testing.T) {
 		exit cli.Exit
 		says string
 	}{
-		{"all bad values at once", []string{"-rounds", "0", "-chunks", "0", "-recompute", "-1", "-timed", "0"}, cli.Usage, "--rounds must be at least 1, got 0; --chunks must be at least 1, got 0; --recompute must be at least 0, got -1; --timed"},
+		{"all bad values at once", []string{"-rounds", "0", "-chunks", "0", "-recompute", "-1", "-head-gaps", "-5", "-timed", "0"}, cli.Usage, "--rounds must be at least 1, got 0; --chunks must be at least 1, got 0; --recompute must be at least 0, got -1; --head-gaps must be at least 0, got -5; --timed"},
 		{"no questions there", []string{"-data", "nowhere"}, cli.Failed, "nowhere"},
 		{"misspelt model", []string{"-m", "tinny"}, cli.NotFound, "tinny"},
 		{"model without words", []string{"-m", "../../model/testdata/goldens/qwen3-tied-gqa2"}, cli.Usage, "no tokenizer"},

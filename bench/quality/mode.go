@@ -10,6 +10,7 @@ import (
 type mode struct {
 	Name           string // "exact", "alone" or "after-head"
 	RecomputeFirst int
+	HeadGap        int
 	chunked        kvcache.Chunked
 }
 
@@ -20,16 +21,19 @@ const (
 	afterHead = "after-head"
 )
 
-// modes are exact, after the head, and alone with each count of tokens to compute again.
-func modes(recomputeFirst []int) []mode {
+// modes are exact, after the head at each distance, and alone with each count of tokens to compute again.
+func modes(headGaps, recomputeFirst []int) []mode {
 	independent := kvcache.Chunked{Mode: kvcache.Independent}
-	withHead := independent
-	withHead.AfterHead = true
-	all := []mode{{Name: exact}, {Name: afterHead, chunked: withHead}}
+	all := []mode{{Name: exact}}
+	for _, n := range headGaps {
+		c := independent
+		c.AfterHead, c.HeadGap = true, n
+		all = append(all, mode{Name: afterHead, HeadGap: n, chunked: c})
+	}
 	for _, n := range recomputeFirst {
 		c := independent
 		c.RecomputeFirst = n
-		all = append(all, mode{alone, n, c})
+		all = append(all, mode{Name: alone, RecomputeFirst: n, chunked: c})
 	}
 	return all
 }
@@ -43,7 +47,7 @@ func (m mode) label() string {
 	case m.RecomputeFirst > 0:
 		return fmt.Sprintf("%s, %d again", m.Name, m.RecomputeFirst)
 	case m.Name == afterHead:
-		return "after the head"
+		return fmt.Sprintf("after head + %d", m.HeadGap)
 	}
 	return m.Name
 }

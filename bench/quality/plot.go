@@ -50,20 +50,23 @@ var figures = []figure{
 }
 
 // scale is the axis of modes.
-type scale struct{ again []int }
+type scale struct{ gaps, again []int }
 
 func (s *scale) place(r *row) float64 {
 	switch r.Mode {
 	case afterHead:
-		return 0
+		return float64(slices.Index(s.gaps, r.HeadGap))
 	case exact:
-		return float64(len(s.again) + 1)
+		return float64(len(s.gaps) + len(s.again))
 	}
-	return float64(slices.Index(s.again, r.RecomputeFirst) + 1)
+	return float64(len(s.gaps) + slices.Index(s.again, r.RecomputeFirst))
 }
 
 func (s *scale) names() []string {
-	names := []string{"head"}
+	var names []string
+	for _, n := range s.gaps {
+		names = append(names, fmt.Sprintf("h+%d", n))
+	}
 	for _, n := range s.again {
 		names = append(names, fmt.Sprint(n))
 	}
@@ -160,11 +163,22 @@ func (f *figure) panel(title string, rows []row, sizes []int) (*plot.Plot, error
 	}
 	p.Title.Padding, p.Y.Label.Padding = vg.Points(4), vg.Points(2)
 	p.Add(plotter.NewGrid())
-	s := &scale{again: distinct(rows, func(r *row) int { return r.RecomputeFirst })}
-	slices.Sort(s.again)
+	s := &scale{}
+	for i := range rows {
+		switch r := &rows[i]; r.Mode {
+		case afterHead:
+			s.gaps = append(s.gaps, r.HeadGap)
+		case alone:
+			s.again = append(s.again, r.RecomputeFirst)
+		}
+	}
+	for _, values := range []*[]int{&s.gaps, &s.again} {
+		slices.Sort(*values)
+		*values = slices.Compact(*values)
+	}
 	if f.counts {
 		p.NominalX(s.names()...)
-		p.X.Min, p.X.Max = -0.3, float64(len(s.again))+1.3
+		p.X.Min, p.X.Max = -0.3, float64(len(s.gaps)+len(s.again))+0.3
 	}
 	for i, size := range sizes {
 		var line, points plotter.XYs
@@ -212,7 +226,7 @@ func addLegend(p *plot.Plot, sizes []int) {
 	for i, size := range sizes {
 		p.Legend.Add(fmt.Sprintf("alone, %d in a chunk", size), &plotter.Line{LineStyle: draw.LineStyle{Color: colors[i%len(colors)], Width: vg.Points(1)}})
 	}
-	p.Legend.Add("after the head, exact", &plotter.Scatter{GlyphStyle: draw.GlyphStyle{Color: color.Black, Shape: draw.PyramidGlyph{}, Radius: vg.Points(4)}})
+	p.Legend.Add("after the head (h + gap), exact", &plotter.Scatter{GlyphStyle: draw.GlyphStyle{Color: color.Black, Shape: draw.PyramidGlyph{}, Radius: vg.Points(4)}})
 	p.Legend.YOffs, p.Legend.XOffs = vg.Points(50), vg.Points(-10)
 	p.Legend.Padding = vg.Points(3)
 }

@@ -18,6 +18,7 @@ type row struct {
 	ChunkMembers   int    `json:"chunk_members"` // documents or examples in a chunk
 	Mode           string `json:"mode"`
 	RecomputeFirst int    `json:"recompute_first"`
+	HeadGap        int    `json:"head_gap"` // positions between the head and the chunk
 
 	Questions      int           `json:"questions"`
 	Requests       int           `json:"requests"` // each question once a round
@@ -62,7 +63,7 @@ type row struct {
 func (b *bench) newRow(s *set, members int, m mode, prompts []prompt, got, reference *run) row {
 	d, as := b.rig.Details(), b.rig.Settings()
 	r := row{
-		Model: b.model, Set: s.Name, ChunkMembers: members, Mode: m.Name, RecomputeFirst: m.RecomputeFirst,
+		Model: b.model, Set: s.Name, ChunkMembers: members, Mode: m.Name, RecomputeFirst: m.RecomputeFirst, HeadGap: m.HeadGap,
 		Questions: len(s.Questions), Requests: len(prompts), TokensComputed: got.computed, Exact: true,
 		SchemaVersion: suite.SchemaVersion, Strategy: m.strategy().Name(),
 		Device: d.Device, DeviceName: d.DeviceName, Driver: d.Driver, KernelSet: d.KernelSet, KernelReason: d.KernelReason,
@@ -176,8 +177,8 @@ func writeBenchfmt(w io.Writer, rows []row) error {
 	suite.WriteConfig(&text, rows[0].details)
 	text.WriteString("Unit right% better=higher\nUnit same% better=higher\nUnit mnats better=lower\nUnit ttft-ms better=lower\nUnit prompt-tokens better=lower\n")
 	for _, r := range rows {
-		fmt.Fprintf(&text, "BenchmarkQuality/model=%s/set=%s/chunk=%d/mode=%s/again=%d 1 %.3f right%% %.3f same%% %.5f mnats %.3f ttft-ms %d prompt-tokens\n",
-			r.Model, r.Set, r.ChunkMembers, r.Mode, r.RecomputeFirst, 100*r.Accuracy, 100*r.GreedyMatch, 1000*r.KL.Mean, 1000*r.LaterTTFT.P50, r.PromptTokensComputed)
+		fmt.Fprintf(&text, "BenchmarkQuality/model=%s/set=%s/chunk=%d/mode=%s/gap=%d/again=%d 1 %.3f right%% %.3f same%% %.5f mnats %.3f ttft-ms %d prompt-tokens\n",
+			r.Model, r.Set, r.ChunkMembers, r.Mode, r.HeadGap, r.RecomputeFirst, 100*r.Accuracy, 100*r.GreedyMatch, 1000*r.KL.Mean, 1000*r.LaterTTFT.P50, r.PromptTokensComputed)
 	}
 	_, err := io.WriteString(w, text.String())
 	return err

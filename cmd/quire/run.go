@@ -149,7 +149,7 @@ func (a *App) openEngine(ctx context.Context, f runFlags) (*engine.Engine, func(
 		ck.Close()
 		return nil, nil, err
 	}
-	options.MaxSequences = 1
+	options.MaxSequences, options.Log = 1, cli.Warnings(note)
 	e, err := engine.Open(ctx, options)
 	if err != nil {
 		ck.Close()

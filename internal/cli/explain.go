@@ -69,6 +69,8 @@ var kinds = []struct {
 	{matches(syscall.ENOSPC), Failed, "free disk space"},
 	{matches(errors.ErrUnsupported), Usage, "take what is supported here"},
 	{matches(fs.ErrNotExist), Failed, "check the path"},
+	{matches(syscall.ENOTDIR), Failed, "check the path: a part of it is a file, and a directory is wanted"},
+	{matches(syscall.EROFS), Failed, "take a path that can be written to"},
 	{matches(fs.ErrPermission), Failed, "check who may read and write the path"},
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/quire-llm/quire/engine"
 	"github.com/quire-llm/quire/model"
@@ -16,6 +17,16 @@ func (f *EngineFlags) OpenModel(note func(line string)) (*model.Checkpoint, erro
 		name = model.DefaultBenchmarkModel(resolve)
 	}
 	return model.Open(name, resolve)
+}
+
+// Warnings passes on what goes wrong while an engine runs, such as a cache directory that is full, and leaves out what it says of
+// itself.
+func Warnings(note func(string)) func(line string) {
+	return func(line string) {
+		if !strings.HasPrefix(line, "engine: ") {
+			note(line)
+		}
+	}
 }
 
 // OptionsFor are the engine's options that the flags ask for, to run a checkpoint.

@@ -18,6 +18,7 @@ type StrategyFlags struct {
 
 	Independent    bool
 	AfterHead      bool
+	HeadGap        int
 	RecomputeFirst int
 	ChunkTokens    int
 	ChunkByContent bool
@@ -46,6 +47,7 @@ func (f *EngineFlags) RegisterStrategy(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Name, "cache", "standard", "KV-cache `strategy`: "+strings.Join(strategyNames, ", "))
 	flags.BoolVar(&c.Independent, "chunk-independent", false, "chunked: compute each chunk alone and place it anywhere (an approximation)")
 	flags.BoolVar(&c.AfterHead, "chunk-after-head", false, "chunked: compute independent chunks after the prompt's first one")
+	flags.IntVar(&c.HeadGap, "chunk-head-gap", 0, "chunked: `positions` left free between the first chunk and those that are computed after it")
 	flags.IntVar(&c.RecomputeFirst, "chunk-recompute", 0, "chunked: `tokens` at the beginning of independent chunks to compute again in their context")
 	flags.IntVar(&c.ChunkTokens, "chunk-tokens", 0, "chunked: cut prompts that name no chunks into chunks of so many `tokens` (default: they are not cut)")
 	flags.BoolVar(&c.ChunkByContent, "chunk-by-content", false, "chunked: cut where the content says so, into chunks of --chunk-tokens on average")
@@ -71,7 +73,7 @@ func (c *StrategyFlags) Strategy() (kvcache.Strategy, error) {
 		of    string
 		flags []string
 	}{
-		{chunkedFlag, []string{"chunk-independent", "chunk-after-head", "chunk-recompute", "chunk-tokens", "chunk-by-content"}},
+		{chunkedFlag, []string{"chunk-independent", "chunk-after-head", "chunk-head-gap", "chunk-recompute", "chunk-tokens", "chunk-by-content"}},
 		{reuseFlag, []string{"reuse-bytes", "reuse-evict", "reuse-host-bytes", "reuse-disk", "reuse-disk-bytes"}},
 	} {
 		for _, flag := range group.flags {
@@ -79,6 +81,9 @@ func (c *StrategyFlags) Strategy() (kvcache.Strategy, error) {
 				return nil, UsageError(fmt.Sprintf("take --cache %s, or leave the flag out", group.of), "--%s means nothing to --cache %s", flag, name)
 			}
 		}
+	}
+	if err := c.check(); err != nil {
+		return nil, err
 	}
 	switch name {
 	case "cascade":
@@ -93,10 +98,35 @@ func (c *StrategyFlags) Strategy() (kvcache.Strategy, error) {
 	return kvcache.Standard{}, nil
 }
 
-// chunked leaves it to the strategy to say what does not go together.
+// check refuses values of the chunks' flags that the strategy would refuse, by the flags' names.
+func (c *StrategyFlags) check() error {
+	for _, n := range []struct {
+		flag  string
+		value int
+	}{{"chunk-head-gap", c.HeadGap}, {"chunk-recompute", c.RecomputeFirst}, {"chunk-tokens", c.ChunkTokens}} {
+		if n.value < 0 {
+			return UsageError("leave the flag out for its default", "--%s must not be negative, got %d", n.flag, n.value)
+		}
+	}
+	const independent = "add --chunk-independent, or leave the flag out"
+	switch {
+	case c.AfterHead && !c.Independent:
+		return UsageError(independent, "--chunk-after-head is for independent chunks")
+	case c.RecomputeFirst > 0 && !c.Independent:
+		return UsageError(independent, "--chunk-recompute is for independent chunks")
+	case c.HeadGap > 0 && !c.AfterHead:
+		return UsageError("add --chunk-after-head, or leave the flag out", "--chunk-head-gap is for chunks that are computed after the head")
+	case c.ChunkByContent && c.ChunkTokens < 2:
+		return UsageError("say with --chunk-tokens how long chunks are on average", "--chunk-by-content needs --chunk-tokens of at least 2, got %d", c.ChunkTokens)
+	}
+	return nil
+}
+
+// chunked is the strategy that the chunks' flags ask for.
 func (c *StrategyFlags) chunked() kvcache.Chunked {
 	s := kvcache.Chunked{
 		AfterHead:      c.AfterHead,
+		HeadGap:        c.HeadGap,
 		RecomputeFirst: c.RecomputeFirst,
 		Auto:           kvcache.Auto{Tokens: c.ChunkTokens, ByContent: c.ChunkByContent},
 	}

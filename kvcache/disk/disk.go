@@ -49,6 +49,9 @@ func (t Tier) Open(g kvcache.Geometry) (kvcache.Store, error) {
 	if s.limit == 0 {
 		s.limit = defaultBytes
 	}
+	if s.limit < s.fileBytes() {
+		return nil, fmt.Errorf("disk: a bound of %d bytes on %q holds no block of %d", t.Bytes, t.Dir, s.fileBytes())
+	}
 	made := os.MkdirAll(t.Dir, 0o755)
 	entries, err := os.ReadDir(t.Dir)
 	if err != nil {

@@ -134,10 +134,12 @@ func TestForeignFilesAreLeftAlone(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("mine"), 0o644))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "odd.kv"), []byte("mine"), 0o644))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "folder.kv"), 0o755))
-	s, warnings = open(t, dir, 1, geometry)
-	require.Zero(t, s.Blocks(), "the bound is less than one block")
+	require.NoError(t, s.Save(key(2), ids, block(2)))
+	s, warnings = open(t, dir, s.fileBytes(), geometry)
+	require.Equal(t, 1, s.Blocks(), "the bound is one block")
 	require.Contains(t, *warnings, `disk: 1 files in "`+dir+`" are damaged and are ignored`)
-	require.ElementsMatch(t, []string{"notes.txt", "odd.kv", "folder.kv"}, names(t, dir))
+	require.Len(t, names(t, dir), 4)
+	require.Subset(t, names(t, dir), []string{"notes.txt", "odd.kv", "folder.kv"})
 }
 
 func TestDamagedFilesAreIgnored(t *testing.T) {
@@ -208,6 +210,7 @@ func TestOpenRefuses(t *testing.T) {
 		{Tier{}, "no directory is named"},
 		{Tier{Dir: file}, "opening"},
 		{Tier{Dir: "x", Bytes: -1}, "a bound of -1 bytes"},
+		{Tier{Dir: "x", Bytes: 1000}, "a bound of 1000 bytes on \"x\" holds no block of"},
 	} {
 		_, err := c.tier.Open(geometry)
 		require.ErrorContains(t, err, c.want)

@@ -52,6 +52,10 @@ type Reading interface {
 	Reading() (afterHead bool, again int)
 }
 
+// Spaced is an optional ability of a strategy that reads chunks after the first one: HeadGap is how many positions stay free in
+// between, or as many as the longest sequence has room for.
+type Spaced interface{ HeadGap() int }
+
 // Cutting is an optional ability of a Strategy: it cuts prompts that come without chunks.
 type Cutting interface {
 	// Cut appends the ends of the chunks, which then count like those of [kvcache.Prompt].

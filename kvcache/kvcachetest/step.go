@@ -134,16 +134,20 @@ func (w *world) look(s *sequence, span kvcache.Span) *planned {
 		w.walk(p, seg)
 	}
 	p.first = span.Start + span.Len - len(p.view)
-	if start, _ := p.seq.chunkOf(span.Start); p.first != 0 && w.afterHead && start > 0 {
-		p.head = p.seq.chunks[0]
-		p.first += p.head
-	}
+	gap := w.afterTheHead(p)
 	if whole := p.first == 0; !whole && !w.alone(p) {
 		w.failf("View of %+v: sees %d tokens, want %d", span, len(p.view), span.Start+span.Len)
 	}
 	for i, at := range p.view {
 		index := p.index(i)
-		if want := p.view[0].pos + i; at.pos != want || (p.first == 0 || p.head > 0) && at.pos != i {
+		want := p.view[0].pos + i
+		switch {
+		case p.head > 0 && i >= p.head:
+			want = i + gap
+		case p.head > 0 || p.first == 0:
+			want = i
+		}
+		if at.pos != want {
 			w.failf("View of %+v: token %d stands at position %d", span, index, at.pos)
 		}
 		if index >= span.Start && at.stored != at.pos || !w.anyPosition && at.stored != at.pos {
@@ -151,6 +155,28 @@ func (w *world) look(s *sequence, span kvcache.Span) *planned {
 		}
 	}
 	return p
+}
+
+// afterTheHead finds out whether a view is that of a chunk which is read after the first one, and how far from it.
+func (w *world) afterTheHead(p *planned) (gap int) {
+	start, _ := p.seq.chunkOf(p.span.Start)
+	if !w.afterHead || start == 0 {
+		return 0
+	}
+	head, end := p.seq.chunks[0], len(p.seq.tokens)
+	for _, e := range slices.Backward(p.seq.chunks) {
+		if e > start {
+			end = e
+		}
+	}
+	gap = max(0, min(w.gap, w.maxTokens-head-(end-start)))
+	moved := p.view[len(p.view)-1].pos != p.span.Start+p.span.Len-1
+	if p.first == 0 && (start != head || gap == 0 || !moved) { // it sees all that comes before it
+		return 0
+	}
+	p.head = head
+	p.first += head
+	return gap
 }
 
 // alone says whether a view is that of a chunk read by itself, where the strategy may do that.

@@ -31,6 +31,7 @@ type world struct {
 	failing     bool // all transfers fail
 	approximate bool
 	afterHead   bool // chunks may be read after the first one
+	gap         int  // positions between that and a chunk
 	again       int  // tokens of each chunk that are computed again in their context
 	step        int  // number of the step
 	inStep      bool
@@ -62,6 +63,9 @@ func newWorld(t TB, s kvcache.Strategy, c config, in choices) *world {
 	}
 	if r, ok := s.(Reading); ok {
 		w.afterHead, w.again = r.Reading()
+	}
+	if g, ok := s.(Spaced); ok {
+		w.gap = g.HeadGap()
 	}
 	pool, err := kvcache.NewPool(c.blocks, c.blockTokens)
 	if err != nil {
