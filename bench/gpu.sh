@@ -18,7 +18,7 @@ fi
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 shift
-parts=${*:-decode prefill_16 prefill_1 nano nano_fp8 shared shared_long warm kernels start alone models}
+parts=${*:-decode prefill_16 prefill_1 nano nano_fp8 shared shared_long warm evicted kernels start alone models}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
@@ -37,6 +37,7 @@ part() {
     shared_long) throughput -workload shared -batch 64 -prefix 8192 -input 64 -output 128 -variants standard,cascade:ordinary,cascade -repeats 1 ;;
     alone) throughput -batch 1,64,256 -input 128 -output 128 -variants standard,cascade,reuse -repeats 5 ;;
     warm) throughput -workload warm -prefix 1024,8192 -input 16 -output 2 -repeats 2 ;;
+    evicted) throughput -workload evicted -prefix 1024,8192 -input 16 -output 2 -repeats 2 ;;
     models) model=synthetic:qwen3-1.7b,synthetic:qwen3-4b,synthetic:qwen3-8b throughput -batch 1,32,128 -input 128 -output 128 -repeats 1 ;;
     kernels) "$program" kernels -device "$device" -out "$scratch" ;;
     start) "$program" start -model "$model" -device "$device" -quire "$root/gpu/quire" -out "$scratch" ;;

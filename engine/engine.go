@@ -91,7 +91,7 @@ func (e *Engine) open(ctx context.Context, o Options) error {
 		return err
 	}
 	e.core = newCore(s, o.QueueRequests)
-	e.core.openTier(e.runner.kv.BlockBytes(), o.Log)
+	e.core.openTier(device, e.runner.kv.BlockBytes(), o.Log)
 	e.core.observer, e.core.check = o.Observer, o.CheckInvariants || invariants
 	e.intake = &intake{
 		text:    newCodec(e.text),

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -35,9 +36,10 @@ type fakeRunner struct {
 	// overlap lets a step run when rng says so, or when it is collected; before that its answers are poison. Nil rng: not
 	// before. With a worker, it runs there, at the same time as the step loop.
 	overlap bool
-	rng     *rand.Rand
+	rng     *rand.Rand // with device held
 	worker  chan func()
-	queue   []func()    // what the device has still to do, without a worker
+	device  sync.Mutex  // held by who does the device's work, without a worker
+	queue   []func()    // guarded by device: what there is still to do, without a worker
 	flying  []*fakeStep // submitted and not collected
 	last    *fakeStep   // submitted last
 
@@ -127,7 +129,10 @@ func (f *fakeRunner) submit(q *questions) error {
 	f.last = st
 	f.rows = nil
 	if !f.overlap {
-		if f.runStep(st); st.err != nil {
+		f.device.Lock()
+		f.runStep(st)
+		f.device.Unlock()
+		if st.err != nil {
 			return st.err
 		}
 	}
@@ -148,41 +153,55 @@ func (f *fakeRunner) do(op func()) {
 		f.worker <- op
 		return
 	}
+	f.device.Lock()
 	f.queue = append(f.queue, op)
+	f.device.Unlock()
 	f.work()
 }
 
 // work does some of what there is to do.
 func (f *fakeRunner) work() {
+	f.device.Lock()
+	defer f.device.Unlock()
 	for f.rng != nil && len(f.queue) > 0 && f.rng.IntN(3) == 0 {
 		f.workOnce()
 	}
 }
 
+// workOnce is called with device held.
 func (f *fakeRunner) workOnce() {
 	do := f.queue[0]
 	f.queue = f.queue[1:]
 	do()
 }
 
-// sync does all that there is to do.
-func (f *fakeRunner) sync() {
+// sync does all that there is to do, and then op. Any goroutine may call it.
+func (f *fakeRunner) sync(op func()) {
 	if f.worker != nil {
 		done := make(chan struct{})
-		f.worker <- func() { close(done) }
+		f.worker <- func() {
+			op()
+			close(done)
+		}
 		<-done
+		return
 	}
+	f.device.Lock()
+	defer f.device.Unlock()
 	for len(f.queue) > 0 {
 		f.workOnce()
 	}
+	op()
 }
 
 func (f *fakeRunner) collect() error {
 	st := f.flying[0]
 	f.flying = f.flying[1:]
+	f.device.Lock()
 	for f.worker == nil && len(f.queue) > 0 && !st.hasRun() {
 		f.workOnce()
 	}
+	f.device.Unlock()
 	<-st.ran
 	q := st.asked
 	copy(q.out, st.copied.out)
@@ -265,30 +284,38 @@ func (f *fakeRunner) copyBlock(from, to kvcache.BlockID) error {
 		copy(f.cells[to*n:(to+1)*n], f.cells[from*n:(from+1)*n])
 	})
 	if !f.overlap {
-		f.sync()
+		f.sync(func() {})
 	}
 	return nil
 }
 
 func (f *fakeRunner) readBlock(b kvcache.BlockID, dst []byte) error {
-	f.sync()
-	for i := range f.blockTokens {
-		cell := f.cells[int(b)*f.blockTokens+i]
-		binary.LittleEndian.PutUint32(dst[8*i:], uint32(cell.token))
-		binary.LittleEndian.PutUint32(dst[8*i+4:], uint32(int32(cell.pos)))
-	}
+	f.sync(func() {
+		for i := range f.blockTokens {
+			cell := f.cells[int(b)*f.blockTokens+i]
+			binary.LittleEndian.PutUint32(dst[8*i:], uint32(cell.token))
+			binary.LittleEndian.PutUint32(dst[8*i+4:], uint32(int32(cell.pos)))
+		}
+	})
 	return nil
 }
 
 func (f *fakeRunner) writeBlock(b kvcache.BlockID, src []byte) error {
-	f.sync()
-	for i := range f.blockTokens {
-		f.cells[int(b)*f.blockTokens+i] = fakeCell{
-			int32(binary.LittleEndian.Uint32(src[8*i:])), int(int32(binary.LittleEndian.Uint32(src[8*i+4:]))),
+	f.sync(func() {
+		for i := range f.blockTokens {
+			f.cells[int(b)*f.blockTokens+i] = fakeCell{
+				int32(binary.LittleEndian.Uint32(src[8*i:])), int(int32(binary.LittleEndian.Uint32(src[8*i+4:]))),
+			}
 		}
-	}
+	})
 	return nil
 }
+
+// heap is memory for a tier of the fake model.
+type heap struct{}
+
+func (heap) AllocHost(bytes int) ([]byte, error) { return make([]byte, bytes), nil }
+func (heap) FreeHost([]byte)                     {}
 
 func (f *fakeRunner) computed() int64 { return f.total.Load() }
 
@@ -429,7 +456,7 @@ func (o fakeOptions) engine(t testing.TB) (*Engine, *fakeRunner) {
 		info:   Info{Memory: MemoryPlan{KVBytesPerToken: 8, BlockTokens: o.blockTokens, Blocks: o.blocks}},
 	}
 	e.core.check = true
-	e.core.openTier(8*o.blockTokens, func(string) {})
+	e.core.openTier(heap{}, 8*o.blockTokens, func(string) {})
 	t.Cleanup(func() { e.Close() })
 	return e, runner
 }

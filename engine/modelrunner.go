@@ -139,11 +139,24 @@ func (r *modelRunner) copyBlock(from, to kvcache.BlockID) error {
 }
 
 func (r *modelRunner) readBlock(b kvcache.BlockID, dst []byte) error {
-	return r.device.Do(context.Background(), func(ops kernels.Ops) error { return r.kv.ReadBlock(ops, int(b), dst) })
+	return r.transfer(func(ops kernels.Ops) (kernels.Pending, error) { return r.kv.TransferOut(ops, int(b), dst) })
 }
 
 func (r *modelRunner) writeBlock(b kvcache.BlockID, src []byte) error {
-	return r.device.Do(context.Background(), func(ops kernels.Ops) error { return r.kv.WriteBlock(ops, int(b), src) })
+	return r.transfer(func(ops kernels.Ops) (kernels.Pending, error) { return r.kv.TransferIn(ops, int(b), src) })
+}
+
+// transfer has the device's goroutine begin a copy, and waits for it without.
+func (r *modelRunner) transfer(begin func(kernels.Ops) (kernels.Pending, error)) error {
+	var copied kernels.Pending
+	err := r.device.Do(context.Background(), func(ops kernels.Ops) (err error) {
+		copied, err = begin(ops)
+		return err
+	})
+	if err != nil || copied == nil {
+		return err
+	}
+	return copied.Wait()
 }
 
 func (r *modelRunner) computed() int64 { return r.model.TokensComputed() }

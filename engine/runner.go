@@ -6,8 +6,8 @@ import (
 	"github.com/quire-llm/quire/model"
 )
 
-// runner computes steps, in the order of their submission. All calls come from the step loop. An error of submit, of collect
-// or of a block's copy is the device's: it ends the engine.
+// runner computes steps, in the order of their submission. All calls but those that say otherwise come from the step loop. An error
+// of submit, of collect or of a block's copy is the device's: it ends the engine.
 type runner interface {
 	// begin empties the step that is being built.
 	begin()
@@ -23,8 +23,9 @@ type runner interface {
 	overlaps() bool
 	// copyBlock copies a block's keys and values in all layers.
 	copyBlock(from, to kvcache.BlockID) error
-	// readBlock copies a block out of the cache, as it is after all steps so far; writeBlock copies one in, for all steps to
-	// come. Both are done with the buffer when they return.
+	// readBlock copies a block out of the cache, as it is after all steps that were submitted so far; writeBlock copies one in,
+	// behind those steps. Both have done so when they return. Any goroutine may call them: steps go on meanwhile, and leave the
+	// block alone.
 	readBlock(b kvcache.BlockID, dst []byte) error
 	writeBlock(b kvcache.BlockID, src []byte) error
 	// computed is the number of rows that were computed so far. Any goroutine may call it.

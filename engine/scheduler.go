@@ -251,7 +251,7 @@ func (s *scheduler) question(a asked, row int) {
 // transfer does the moves that the manager wants done before the step runs, and begins and ends those that take longer.
 func (s *scheduler) transfer() error {
 	if s.carrier != nil {
-		done, err := s.carrier.finish(s.runner.writeBlock, s.manager.Moved)
+		done, err := s.carrier.finish(s.manager.Moved)
 		if err != nil {
 			return err
 		}
@@ -268,8 +268,8 @@ func (s *scheduler) transfer() error {
 		default:
 			if s.carrier == nil { // there is no other tier to load from or to store in
 				s.manager.Moved(m, errors.ErrUnsupported)
-			} else if err := s.carrier.start(m, s.runner.readBlock); err != nil {
-				return err
+			} else {
+				s.carrier.start(m)
 			}
 		}
 		s.step.changes++

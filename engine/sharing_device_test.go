@@ -7,6 +7,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/quire-llm/quire/attention"
+	"github.com/quire-llm/quire/kvcache"
+	"github.com/quire-llm/quire/kvcache/disk"
+	"github.com/quire-llm/quire/kvcache/host"
 )
 
 // TestSharingOnDevice feeds what standard answers to every exact strategy on the device under test: the first time and on a
@@ -39,5 +42,27 @@ func TestSharingOnDevice(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestTierOnDevice feeds what standard answers to a cache that is too small for all requests, on the device under test: one at a
+// time and then all together, so that blocks leave it and come back while steps run.
+func TestTierOnDevice(t *testing.T) {
+	requests := noise(17, 400, 6)
+	for i := range requests {
+		requests[i].MaxTokens, requests[i].Logprobs, requests[i].IgnoreEOS = 20, 2, true
+	}
+	want := streams(t, openTiny(t, nil), requests, false)
+	lead(requests, want)
+	for name, tier := range map[string]kvcache.Tier{"memory": host.Tier{Bytes: 64 << 20}, "disk": disk.Tier{Dir: t.TempDir()}} {
+		t.Run(name, func(t *testing.T) {
+			e := openTiny(t, func(o *Options) { o.Cache, o.CacheTokens = kvcache.Reuse{Tier: tier}, 512 })
+			for range 3 {
+				requireNear(t, streams(t, e, requests, false), want)
+			}
+			stats := e.Stats()
+			require.Greater(t, stats.CachedTokens, stats.PromptTokens/4, "what is not stored in time is computed again")
+			requireNear(t, streams(t, e, requests, true), want)
+		})
 	}
 }

@@ -291,10 +291,13 @@ func TestHostTier(t *testing.T) {
 func TestTierUnderPressure(t *testing.T) {
 	store := &flaky{blocks: map[kvcache.Key][]byte{}}
 	o := small
-	o.blocks, o.cache = 14, kvcache.Reuse{Tier: store}
+	o.blocks = 14
 	o.context = min(o.context, o.blocks*o.blockTokens)
-	for run := range 4 { // the later ones find what the first one has stored
-		o.overlap, o.worker, o.seed = run > 0, run == 1, uint64(run-1)
+	for run := range 5 { // the later ones find what the first one has stored
+		o.cache, o.overlap, o.worker, o.seed = kvcache.Reuse{Tier: store}, run > 0, run == 1 || run == 4, uint64(max(run-1, 0))
+		if run == 4 {
+			o.cache = kvcache.Reuse{Tier: host.Tier{Bytes: 8 * 8 * int64(o.blockTokens), Under: store}}
+		}
 		e, _ := o.start(t)
 		for round := range 6 {
 			var requests []Request

@@ -2,8 +2,8 @@ package engine
 
 import "github.com/quire-llm/quire/kvcache"
 
-// openTier starts the transfers to the manager's other tier, if it has one.
-func (c *core) openTier(blockBytes int, log func(string)) {
+// openTier starts the transfers to the manager's other tier, if it has one. Memory that they go through is taken from memory.
+func (c *core) openTier(memory kvcache.Memory, blockBytes int, log func(string)) {
 	tiered, ok := c.scheduler.manager.(kvcache.Tiered)
 	if !ok || tiered.Store() == nil {
 		return
@@ -12,7 +12,10 @@ func (c *core) openTier(blockBytes int, log func(string)) {
 	if w, ok := store.(interface{ Warn(func(string)) }); ok {
 		w.Warn(log)
 	}
-	c.scheduler.carrier = newCarrier(store, blockBytes, c.inbox.poke)
+	if r, ok := store.(kvcache.Resident); ok {
+		r.UseMemory(memory)
+	}
+	c.scheduler.carrier = newCarrier(store, c.scheduler.runner, memory, blockBytes, c.inbox.poke)
 }
 
 // closeTier ends the transfers, after the step loop. Twice is fine.

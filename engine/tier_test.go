@@ -16,21 +16,21 @@ import (
 	"github.com/quire-llm/quire/kvcache/host"
 )
 
-// gated is a tier whose loads wait for permission.
-type gated struct {
+// gatedTier is a tier whose loads wait for permission.
+type gatedTier struct {
 	kvcache.Tier
 	entered chan struct{} // one for each load that has begun
 	permits chan struct{} // one for each load that may go on; closed: all may
 }
 
-func (g *gated) Open(geometry kvcache.Geometry) (kvcache.Store, error) {
+func (g *gatedTier) Open(geometry kvcache.Geometry) (kvcache.Store, error) {
 	s, err := g.Tier.Open(geometry)
 	return gatedStore{s, g}, err
 }
 
 type gatedStore struct {
 	kvcache.Store
-	gate *gated
+	gate *gatedTier
 }
 
 func (s gatedStore) Load(k kvcache.Key, tokens []int32, dst []byte) error {
@@ -60,7 +60,7 @@ func TestCancelDuringALoad(t *testing.T) {
 	} {
 		for _, come := range []int{0, 1, full / 2, full - 1} { // blocks that are there when the request is cancelled
 			t.Run(fmt.Sprintf("%s/come=%d", c.name, come), func(t *testing.T) {
-				gate := &gated{Tier: c.tier, entered: make(chan struct{}, 1000), permits: make(chan struct{})}
+				gate := &gatedTier{Tier: c.tier, entered: make(chan struct{}, 1000), permits: make(chan struct{})}
 				e := openTiny(t, func(o *Options) { o.Cache, o.CacheTokens = kvcache.Reuse{Tier: gate}, 512 })
 				ask := func(r Request) Result {
 					results, err := e.Batch(context.Background(), []Request{r})
@@ -79,7 +79,7 @@ func TestCancelDuringALoad(t *testing.T) {
 				for range come {
 					gate.permits <- struct{}{}
 				}
-				for range min(come+carriers, full) {
+				for range min(come+mostLoads, full) {
 					<-gate.entered
 				}
 				cancel()

@@ -45,6 +45,7 @@ type gpu struct {
 	attention attention
 	graphs    graphs
 	fetches   fetches
+	transfers transfers
 	early     bool // kernels may start while the one before them ends: they are made for it, see cuda.Shape
 
 	// simpleAttention computes attention with the kernel that the others are compared with.
@@ -318,6 +319,7 @@ func (g *gpu) close() {
 		}
 		g.writes.close(g.context)
 		g.fetches.close(g.context)
+		g.transfers.close()
 		_ = g.context.FreeHost(g.reads)
 		g.memory.close()
 		_ = g.context.Close()

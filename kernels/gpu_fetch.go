@@ -3,9 +3,6 @@
 package kernels
 
 import (
-	"errors"
-	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -55,17 +52,8 @@ func (g *gpu) Fetch(dst []byte, src Buffer) (Pending, error) {
 
 // Wait does not need the goroutine that owns the device, so that one engine's wait keeps no other's step from starting.
 func (f *fetch) Wait() error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	err := f.gpu.context.Use()
-	if err == nil {
-		err = f.done.Sync()
-	}
-	switch {
-	case errors.Is(err, cuda.ErrLost): // later calls on the device find out by themselves
-		return fmt.Errorf("%w: %w", ErrDevice, err)
-	case err != nil:
-		return fmt.Errorf("kernels: waiting for a copy: %w", err)
+	if err := f.gpu.await(f.done); err != nil {
+		return err
 	}
 	copy(f.dst, f.host)
 	f.gpu.fetches.give(f)

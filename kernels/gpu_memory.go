@@ -23,6 +23,7 @@ type gpuMemory struct {
 	sizes   map[cuda.Ptr]int   // of what was allocated alone
 	slabs   []*slab            // of uploads
 	placed  map[cuda.Ptr]*slab // where an upload lies
+	hosts   map[*byte][]byte   // page-locked, by its first byte
 
 	// frees is how often memory was given back: what was remembered of the contents of an address before is worthless.
 	frees atomic.Uint64
@@ -47,7 +48,7 @@ func (m *gpuMemory) open(c *cuda.Context) error {
 		return err
 	}
 	m.context, m.zeroing = c, s
-	m.sizes, m.placed = map[cuda.Ptr]int{}, map[cuda.Ptr]*slab{}
+	m.sizes, m.placed, m.hosts = map[cuda.Ptr]int{}, map[cuda.Ptr]*slab{}, map[*byte][]byte{}
 	return nil
 }
 
@@ -172,8 +173,11 @@ func (m *gpuMemory) close() {
 	for _, s := range m.slabs {
 		_ = m.context.Free(s.base)
 	}
+	for _, host := range m.hosts {
+		_ = m.context.FreeHost(host)
+	}
 	_ = m.zeroing.Close()
-	m.context, m.sizes, m.slabs, m.placed = nil, nil, nil, nil
+	m.context, m.sizes, m.slabs, m.placed, m.hosts = nil, nil, nil, nil, nil
 }
 
 // memoryError is the error of an allocation, for any goroutine.

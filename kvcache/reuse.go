@@ -43,6 +43,25 @@ type Store interface {
 	Close() error
 }
 
+// Resident is an optional ability of a Store that keeps blocks in memory: the device copies them from and to the very place where
+// they lie, and not by way of a buffer.
+type Resident interface {
+	// UseMemory says where the memory comes from. It is called once, before everything else; Close gives all of it back.
+	UseMemory(Memory)
+	// LoadBy is Load with the block's bytes handed to read, which must not change them and is done with them when it returns.
+	// It returns read's error.
+	LoadBy(k Key, tokens []int32, read func(src []byte) error) error
+	// SaveBy is Save with memory for the block's bytes handed to fill, which fills it. Where fill fails, whose error it then
+	// returns, nothing is kept. Of a block that is there already nothing need be filled.
+	SaveBy(k Key, tokens []int32, fill func(dst []byte) error) error
+}
+
+// Memory is host memory that a device reaches directly. Any goroutine may call it.
+type Memory interface {
+	AllocHost(bytes int) ([]byte, error)
+	FreeHost(host []byte) // what AllocHost returned, whole
+}
+
 // Tiered is an optional ability of a Manager: its loads and stores go to a store. The engine closes it.
 type Tiered interface {
 	Store() Store // nil: there is none

@@ -303,6 +303,18 @@ func TestReadAndWriteBlock(t *testing.T) {
 		require.ErrorContains(t, do(func(ops kernels.Ops) error { return r.kv.WriteBlock(ops, bad, first) }), "writing block")
 	}
 	require.ErrorContains(t, do(func(ops kernels.Ops) error { return r.kv.WriteBlock(ops, 1, first[1:]) }), "bytes, want")
+
+	// As transfers, which are done at once here.
+	at := func(copied kernels.Pending, err error) error {
+		require.Nil(t, copied)
+		return err
+	}
+	clear(again)
+	require.NoError(t, do(func(ops kernels.Ops) error { return at(r.kv.TransferIn(ops, rigBlocks-1, first)) }))
+	require.NoError(t, do(func(ops kernels.Ops) error { return at(r.kv.TransferOut(ops, rigBlocks-1, again)) }))
+	require.Equal(t, first, again)
+	require.ErrorContains(t, do(func(ops kernels.Ops) error { return at(r.kv.TransferOut(ops, 0, again)) }), "reading block 0")
+	require.ErrorContains(t, do(func(ops kernels.Ops) error { return at(r.kv.TransferIn(ops, 1, first[1:])) }), "bytes, want")
 }
 
 func TestKVSize(t *testing.T) {

@@ -117,6 +117,34 @@ func (kv *KV) WriteBlock(ops kernels.Ops, b int, src []byte) error {
 	return nil
 }
 
+// TransferOut is ReadBlock beside the operations, where the device has that (see [kernels.Transferer]): dst is filled when what it
+// returns has been waited for. Where it returns nil, dst is filled already.
+func (kv *KV) TransferOut(ops kernels.Ops, b int, dst []byte) (kernels.Pending, error) {
+	t, ok := ops.(kernels.Transferer)
+	if !ok {
+		return nil, kv.ReadBlock(ops, b, dst)
+	}
+	memory, err := kv.block(b, len(dst))
+	if err != nil {
+		return nil, fmt.Errorf("model: reading block %d: %w", b, err)
+	}
+	return t.TransferOut(dst, memory)
+}
+
+// TransferIn is WriteBlock in the same way: the block is filled, and src may be used again, when what it returns has been waited
+// for.
+func (kv *KV) TransferIn(ops kernels.Ops, b int, src []byte) (kernels.Pending, error) {
+	t, ok := ops.(kernels.Transferer)
+	if !ok {
+		return nil, kv.WriteBlock(ops, b, src)
+	}
+	memory, err := kv.block(b, len(src))
+	if err != nil {
+		return nil, fmt.Errorf("model: writing block %d: %w", b, err)
+	}
+	return t.TransferIn(memory, src)
+}
+
 // block is a block's memory, of as many bytes as that must be.
 func (kv *KV) block(b, bytes int) (kernels.Buffer, error) {
 	stride := kv.BlockBytes()

@@ -43,8 +43,8 @@ func TestGraph(t *testing.T) {
 
 	step := func(argument string) []string {
 		return []string{
-			"graph exec 1", "copy in bytes=8", "launch add grid=1,1,1 block=32,1,1 shared=0 params=" + argument + "00000000000000",
-			"event 1 on stream 1", "fill bytes=4 value=" + argument[1:], "copy out bytes=8", "sync stream 1",
+			"graph exec 1", "copy in bytes=8 on stream 1", "launch add grid=1,1,1 block=32,1,1 shared=0 params=" + argument + "00000000000000",
+			"event 1 on stream 1", "fill bytes=4 value=" + argument[1:], "copy out bytes=8 on stream 1", "sync stream 1",
 		}
 	}
 	for _, value := range []byte{1, 2} {

@@ -29,7 +29,8 @@ func TestCopies(t *testing.T) {
 	copy(want, []byte{0xee, 0xee, 2, 3, 4, 3, 2, 1, 4, 3, 2, 1})
 	require.Equal(t, want, r.read(p, 64))
 	require.Equal(t, []string{
-		"copy in bytes=64", "copy bytes=16", "fill bytes=2 value=238", "fill words=2 value=16909060", "copy out bytes=64", "sync stream 1",
+		"copy in bytes=64 on stream 1", "copy bytes=16 on stream 1", "fill bytes=2 value=238", "fill words=2 value=16909060",
+		"copy out bytes=64 on stream 1", "sync stream 1",
 	}, r.lines())
 
 	// Nothing is nothing, and need not have an address.

@@ -56,7 +56,7 @@ stage() {
     driver) tests driver kernels/cuda cuda.test -test.run '^TestDevice(Pages|Lost)?$' ;;
     kernels) tests kernels kernels kernels.test -test.run '^TestCUDA' ;;
     model) tests model model model.test -test.run 'CUDA$' ;;
-    engine) QUIRE_TEST_DEVICE=cuda tests engine engine engine.test -test.run '^(TestEvaluations|TestCompressedKV|TestDevicesAgree|TestSharingOnDevice)$' ;;
+    engine) QUIRE_TEST_DEVICE=cuda tests engine engine engine.test -test.run '^(TestEvaluations|TestCompressedKV|TestDevicesAgree|TestSharingOnDevice|TestTierOnDevice)$' ;;
     soak) QUIRE_TEST_DEVICE=cuda QUIRE_SOAK_REQUESTS=20000 tests soak engine engine.test -test.run '^TestSoak$' ;;
     kernels-ptx) QUIRE_CUDA_IMAGE=ptx tests kernels-ptx kernels kernels.test -test.run '^TestCUDA' ;;
     model-ptx) QUIRE_CUDA_IMAGE=ptx tests model-ptx model model.test -test.run 'CUDA$' -test.short ;;

@@ -15,19 +15,20 @@ import (
 
 // Tier is memory for blocks, as a plain value.
 type Tier struct {
-	// Bytes is the most memory of blocks. The least recently used go first.
+	// Bytes is the most memory of blocks. The least recently used go first. What is on its way in or out may come on top.
 	Bytes int64
 	// Under is what holds them too, and for longer. Nil: nothing.
 	Under kvcache.Tier
 }
 
-// Open reserves nothing: memory is taken as blocks come.
+// Open reserves nothing: memory is taken as blocks come, in pieces of some MiB.
 func (t Tier) Open(g kvcache.Geometry) (kvcache.Store, error) {
 	block := int64(g.BlockTokens) * int64(g.BytesPerToken)
 	if block < 1 || t.Bytes < block {
 		return nil, fmt.Errorf("host: a bound of %d bytes holds no block of %d", t.Bytes, block)
 	}
 	s := &Store{blockBytes: int(block), most: int(t.Bytes / block), blocks: make(map[kvcache.Key]*list.Element)}
+	s.memory.blockBytes, s.memory.most = s.blockBytes, s.most
 	if t.Under != nil {
 		under, err := t.Under.Open(g)
 		if err != nil {
@@ -43,12 +44,13 @@ type Store struct {
 	under      kvcache.Store // nil: none
 	blockBytes int
 	most       int // blocks
+	memory     memory
 
 	mu     sync.Mutex
 	blocks map[kvcache.Key]*list.Element // guarded by mu: of order
 	order  list.List                     // guarded by mu: of *block, least recently used first
-	spare  [][]byte                      // guarded by mu: memory of blocks that are gone
 	closed bool                          // guarded by mu
+	users  sync.WaitGroup                // of memory; Add with mu held and not closed
 }
 
 // block is a block's bytes. They are written once, before others can find it.
@@ -63,8 +65,15 @@ type block struct {
 // errGone is a block that is not there any more.
 var errGone = errors.New("host: no such block")
 
-// Warn gives out the warnings of what is under it.
+// errClosed is a save that comes late.
+var errClosed = errors.New("host: closed")
+
+// UseMemory is for a device's own.
+func (s *Store) UseMemory(m kvcache.Memory) { s.memory.from = m }
+
+// Warn gives out the warnings of what is under it, and says if there is no memory that the device reaches directly.
 func (s *Store) Warn(log func(line string)) {
+	s.memory.warn = log
 	if w, ok := s.under.(interface{ Warn(func(string)) }); ok {
 		w.Warn(log)
 	}
@@ -90,25 +99,30 @@ func (s *Store) Load(k kvcache.Key, tokens []int32, dst []byte) error {
 	if len(dst) != s.blockBytes {
 		return fmt.Errorf("host: reading a block of %d bytes into %d", s.blockBytes, len(dst))
 	}
-	if b := s.read(k); b != nil {
-		same := slices.Equal(b.tokens, tokens)
-		if same {
-			copy(dst, b.data)
-		}
-		s.done(b)
-		if !same {
-			return errors.New("host: the block holds other tokens under the same key")
-		}
+	return s.LoadBy(k, tokens, func(src []byte) error {
+		copy(dst, src)
 		return nil
+	})
+}
+
+// LoadBy lets a block be read where it lies, after it was brought up if it was only under this store.
+func (s *Store) LoadBy(k kvcache.Key, tokens []int32, read func(src []byte) error) error {
+	b := s.read(k)
+	if b == nil {
+		if s.under == nil {
+			return errGone
+		}
+		var err error
+		b, err = s.add(k, tokens, func(dst []byte) error { return s.under.Load(k, tokens, dst) })
+		if err != nil {
+			return err
+		}
 	}
-	if s.under == nil {
-		return errGone
+	defer s.done(b)
+	if !slices.Equal(b.tokens, tokens) {
+		return errors.New("host: the block holds other tokens under the same key")
 	}
-	if err := s.under.Load(k, tokens, dst); err != nil {
-		return err
-	}
-	s.keep(k, tokens, dst)
-	return nil
+	return read(b.data)
 }
 
 // Save keeps a copy in memory. What is under it gets one too; where that fails, the block is in memory all the same.
@@ -116,21 +130,37 @@ func (s *Store) Save(k kvcache.Key, tokens []int32, src []byte) error {
 	if len(src) != s.blockBytes {
 		return fmt.Errorf("host: keeping a block of %d bytes, want %d", len(src), s.blockBytes)
 	}
-	s.keep(k, tokens, src)
+	return s.SaveBy(k, tokens, func(dst []byte) error {
+		copy(dst, src)
+		return nil
+	})
+}
+
+// SaveBy lets a block be written where it is to lie.
+func (s *Store) SaveBy(k kvcache.Key, tokens []int32, fill func(dst []byte) error) error {
+	b := s.read(k)
+	if b == nil {
+		var err error
+		if b, err = s.add(k, tokens, fill); err != nil {
+			return err
+		}
+	}
+	defer s.done(b)
 	if s.under != nil && !s.under.Has(k) {
-		_ = s.under.Save(k, tokens, src) // it warns by itself
+		_ = s.under.Save(k, b.tokens, b.data) // it warns by itself
 	}
 	return nil
 }
 
-// Close lets go of the memory, and closes what is under it.
+// Close waits for who reads or writes, gives the memory back, and closes what is under it.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	clear(s.blocks)
 	s.order.Init()
-	s.spare = nil
 	s.mu.Unlock()
+	s.users.Wait()
+	s.memory.close()
 	if s.under == nil {
 		return nil
 	}
@@ -148,57 +178,48 @@ func (s *Store) read(k kvcache.Key) *block {
 	s.order.MoveToBack(at)
 	b := at.Value.(*block)
 	b.readers++
+	s.users.Add(1)
 	return b
 }
 
+// done lets go of a block that read or add returned.
 func (s *Store) done(b *block) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if b.readers--; b.readers == 0 && b.gone {
-		s.giveBack(b.data)
+		s.memory.give(b.data)
 	}
+	s.mu.Unlock()
+	s.users.Done()
 }
 
-// keep copies a block into memory, where there is none with its key.
-func (s *Store) keep(k kvcache.Key, tokens []int32, src []byte) {
-	data, wanted := s.memory(k)
-	if !wanted {
-		return
-	}
-	if data == nil {
-		data = make([]byte, s.blockBytes)
-	}
-	copy(data, src) // without the lock: others go on
-	b := &block{key: k, tokens: slices.Clone(tokens), data: data}
+// add fills memory with a block and keeps it, and returns it as read does. Where somebody was faster, and after Close, the block
+// is only the caller's.
+func (s *Store) add(k kvcache.Key, tokens []int32, fill func(dst []byte) error) (*block, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed || s.blocks[k] != nil { // somebody was faster
-		s.giveBack(data)
-		return
+	if s.closed {
+		s.mu.Unlock()
+		return nil, errClosed
 	}
-	for s.order.Len() >= s.most {
+	s.users.Add(1)
+	for s.order.Len() > 0 && s.memory.full() {
 		s.evict()
 	}
-	s.blocks[k] = s.order.PushBack(b)
-}
-
-// memory takes room for a block, nil where it must be made. It says whether the block is wanted at all.
-func (s *Store) memory(k kvcache.Key) (data []byte, wanted bool) {
+	s.mu.Unlock()
+	b := &block{key: k, tokens: slices.Clone(tokens), data: s.memory.take(), readers: 1, gone: true}
+	if err := fill(b.data); err != nil { // without the lock: others go on
+		s.done(b)
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if at := s.blocks[k]; at != nil || s.closed {
-		if at != nil {
-			s.order.MoveToBack(at)
+	if !s.closed && s.blocks[k] == nil {
+		for s.order.Len() >= s.most {
+			s.evict()
 		}
-		return nil, false
+		b.gone = false
+		s.blocks[k] = s.order.PushBack(b)
 	}
-	if len(s.spare) == 0 && s.order.Len() >= s.most {
-		s.evict()
-	}
-	if last := len(s.spare) - 1; last >= 0 {
-		data, s.spare = s.spare[last], s.spare[:last]
-	}
-	return data, true
+	return b, nil
 }
 
 // evict forgets the block that was not used for longest. It is called with mu held.
@@ -207,13 +228,6 @@ func (s *Store) evict() {
 	b := s.order.Remove(oldest).(*block)
 	delete(s.blocks, b.key)
 	if b.gone = true; b.readers == 0 {
-		s.giveBack(b.data)
-	}
-}
-
-// giveBack is called with mu held. What exceeds the bound is the collector's.
-func (s *Store) giveBack(data []byte) {
-	if !s.closed && s.order.Len()+len(s.spare) < s.most {
-		s.spare = append(s.spare, data)
+		s.memory.give(b.data)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -70,7 +71,7 @@ func TestOverADisk(t *testing.T) {
 		require.NoError(t, s.Close())
 		require.NoError(t, s.Close(), "twice is fine")
 		require.Zero(t, s.Blocks())
-		require.NoError(t, s.Save(key(1), ids(1), content(1)), "a save that comes late")
+		require.ErrorIs(t, s.Save(key(1), ids(1), content(1)), errClosed, "a save that comes late")
 		require.Zero(t, s.Blocks())
 	}
 }
@@ -147,4 +148,102 @@ func TestManyAtOnce(t *testing.T) {
 		t.Error(err)
 	}
 	require.Equal(t, 8, s.Blocks())
+}
+
+// counted is memory that is counted, of which there may be no more.
+type counted struct {
+	mu    sync.Mutex
+	given map[*byte]int
+	most  int
+	bytes int
+}
+
+var errNoMore = errors.New("no more")
+
+func (c *counted) AllocHost(bytes int) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.bytes+bytes > c.most {
+		return nil, errNoMore
+	}
+	b := make([]byte, bytes)
+	c.given[&b[0]], c.bytes = bytes, c.bytes+bytes
+	return b, nil
+}
+
+func (c *counted) FreeHost(host []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.given[&host[0]] != len(host) {
+		panic("not whole, or not given out")
+	}
+	delete(c.given, &host[0])
+	c.bytes -= len(host)
+}
+
+// TestTheDevicesMemory: blocks lie in it, within the bound, and all of it goes back, after whoever is still reading.
+func TestTheDevicesMemory(t *testing.T) {
+	m := &counted{given: map[*byte]int{}, most: 1 << 20}
+	s := open(t, Tier{Bytes: 3 * blockBytes})
+	s.UseMemory(m)
+	for n := range byte(20) {
+		require.NoError(t, s.SaveBy(key(n), ids(n), func(dst []byte) error {
+			require.Len(t, dst, blockBytes)
+			copy(dst, content(n))
+			return nil
+		}))
+	}
+	require.Equal(t, 3*blockBytes, m.bytes)
+	require.NoError(t, s.SaveBy(key(19), ids(19), func([]byte) error { panic("it is there") }))
+	require.ErrorIs(t, s.SaveBy(key(20), ids(20), func([]byte) error { return errFailing }), errFailing)
+	require.False(t, s.Has(key(20)))
+	require.ErrorContains(t, s.LoadBy(key(19), ids(1), func([]byte) error { panic("others") }), "other tokens under the same key")
+	require.ErrorIs(t, s.LoadBy(key(19), ids(19), func([]byte) error { return errFailing }), errFailing)
+
+	// What is read stays as it is, also when its block is given up, and holds up the end.
+	reading, read := make(chan struct{}), make(chan error, 1)
+	more := make(chan struct{})
+	go func() {
+		read <- s.LoadBy(key(19), ids(19), func(src []byte) error {
+			close(reading)
+			<-more
+			if !bytes.Equal(src, content(19)) {
+				return errFailing
+			}
+			return nil
+		})
+	}()
+	<-reading
+	for n := range byte(10) {
+		require.NoError(t, s.Save(key(n), ids(n), content(n)))
+	}
+	require.False(t, s.Has(key(19)))
+	require.LessOrEqual(t, m.bytes, 4*blockBytes, "one is on its way")
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	select {
+	case <-closed:
+		t.Fatal("closed while a block is read")
+	case <-time.After(10 * time.Millisecond):
+	}
+	close(more)
+	require.NoError(t, <-read)
+	require.NoError(t, <-closed)
+	require.Zero(t, m.bytes)
+}
+
+// TestWithoutTheDevicesMemory goes on with ordinary memory, and says so once.
+func TestWithoutTheDevicesMemory(t *testing.T) {
+	m := &counted{given: map[*byte]int{}}
+	s := open(t, Tier{Bytes: 3 * blockBytes})
+	var lines []string
+	s.UseMemory(m)
+	s.Warn(func(line string) { lines = append(lines, line) })
+	got := make([]byte, blockBytes)
+	for n := range byte(8) {
+		require.NoError(t, s.Save(key(n), ids(n), content(n)))
+		require.NoError(t, s.Load(key(n), ids(n), got))
+		require.Equal(t, content(n), got)
+	}
+	require.Equal(t, []string{"host: blocks are kept in memory that the device reaches slowly: no more"}, lines)
 }

@@ -124,6 +124,9 @@ func (r *results) callLines() []line {
 			if c.Variant == "cascade" {
 				long = append(long, r.ratios(c)...)
 			}
+		case c.Workload == "evicted":
+			warm = append(warm, goal{}.line(fmt.Sprintf("first token with %s tokens that had to leave the cache: %s", count(float64(c.Prefix)), c.Variant),
+				fmt.Sprintf("%.2f ms", 1e3*c.Warm.Warm.P50), "", ""))
 		case c.Warm != nil:
 			warm = append(warm, warmGoals[c.Prefix].line(fmt.Sprintf("first token with %s tokens in the cache", count(float64(c.Prefix))),
 				fmt.Sprintf("%.2f ms; %.2f ms without", 1e3*c.Warm.Warm.P50, 1e3*c.Warm.Cold.P50), "", ""))

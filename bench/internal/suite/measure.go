@@ -13,13 +13,17 @@ import (
 )
 
 // run answers a point's batches one after another on an engine that has done nothing but the warm-up, and measures. If it
-// is interrupted, the sample says what was done until then, together with the error.
-func run(ctx context.Context, e *engine.Engine, batches [][]engine.Request) (Sample, error) {
+// is interrupted, the sample says what was done until then, together with the error. If it settles, a batch begins when nobody uses
+// a block of the cache any more: who stores the blocks of the one before does.
+func run(ctx context.Context, e *engine.Engine, batches [][]engine.Request, settles bool) (Sample, error) {
 	var s Sample
 	before := e.Stats()
 	digest := sha256.New()
 	var failed error
 	for _, requests := range batches {
+		for settles && e.Stats().BlocksUsed > 0 && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
 		earlier, start := e.Stats(), time.Now()
 		results, err := e.Batch(ctx, requests)
 		seconds := time.Since(start).Seconds()

@@ -228,7 +228,7 @@ func (s *session) repeat(ctx context.Context, p Point, options engine.Options) (
 	}
 	e.ResetPeak()
 	s.computed.Store(0)
-	return run(ctx, e, p.Batches)
+	return run(ctx, e, p.Batches, s.settings.Settles)
 }
 
 // warmUp is the original's: a few tokens of an answer to a short prompt.

@@ -25,6 +25,7 @@ type Settings struct {
 	// Of some benchmarks only, which say them in their rows.
 	Prefixes   []int `json:"-"`           // tokens that the prompts of a batch share
 	Batches    int   `json:"-"`           // that follow each other in one cache
+	Settles    bool  `json:"-"`           // a batch begins when what the cache's tier keeps of the one before has been stored
 	TouchCache bool  `json:"touch_cache"` // all of the cache's memory is there when the clock starts
 
 	// As the engine took them.

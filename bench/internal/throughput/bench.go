@@ -31,6 +31,7 @@ func openBench(ctx context.Context, s settings, shapes []shape, flags cli.Engine
 	if err != nil {
 		return nil, err
 	}
+	common.Settles = s.Workload == "evicted"
 	if s.Workload == "nano" {
 		common.WarmupPrompt, common.MaxContext = nanoWarmupPrompt, nanoContext
 	}
@@ -143,6 +144,10 @@ func (b *bench) once(ctx context.Context, what string, p shape, v variant, batch
 	}
 	change := func(o *engine.Options) {
 		o.Cache, o.Attention, o.TouchCache = v.strategy, v.attention, b.settings.TouchCache
+		if p.Workload == "evicted" {
+			o.CacheTokens = p.evictingCache(b.settings.BlockTokens)
+			o.MaxContext = p.prompts[0] + p.outputs[0]
+		}
 		counted := o.Observer.StepDone
 		o.Observer.StepDone = func(step engine.StepInfo) {
 			counted(step)
@@ -187,8 +192,8 @@ func (b *bench) newRow(p shape, v variant, repeats, first []repeat, failed error
 	if v.name != b.variants[0].name {
 		r.Versus = compare(b.variants[0].name, repeats, first)
 	}
-	if p.Workload == "warm" {
-		r.Warm = warmOf(repeats)
+	if p.Workload == "warm" || p.Workload == "evicted" {
+		r.Warm = warmOf(repeats, p.prefixes())
 	}
 	r.ThroughputSpread = stats.Summarize(r.throughputs)
 	if failed != nil {

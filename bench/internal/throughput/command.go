@@ -24,12 +24,12 @@ const (
 
 // settings are what a result depends on besides model and machine.
 type settings struct {
-	Workload    string   `json:"workload"` // "grid", "nano", "shared" or "warm"
+	Workload    string   `json:"workload"` // "grid", "nano", "shared", "warm" or "evicted"
 	Batch       counts   `json:"batch"`
 	Input       counts   `json:"input"`
 	Output      counts   `json:"output"`
 	Depth       counts   `json:"depth"`
-	Prefix      counts   `json:"prefix,omitempty"` // of shared and warm
+	Prefix      counts   `json:"prefix,omitempty"` // of shared, warm and evicted
 	Variants    []string `json:"variants"`
 	Requests    int      `json:"requests"` // of nano's 256
 	Temperature float64  `json:"temperature"`
@@ -57,13 +57,13 @@ func defaults() settings {
 }
 
 func (s *settings) register(f *pflag.FlagSet) {
-	f.StringVar(&s.Workload, "workload", s.Workload, "`what` to measure: grid (batch × input × output × depth), nano (nano-vllm's own benchmark), shared (requests that share --prefix tokens and have --input of their own) or warm (time to first token where --prefix tokens are in the cache)")
+	f.StringVar(&s.Workload, "workload", s.Workload, "`what` to measure: grid (batch × input × output × depth), nano (nano-vllm's own benchmark), shared (requests that share --prefix tokens and have --input of their own), warm (time to first token where --prefix tokens are in the cache) or evicted (where they had to leave the cache for another request: computed again, and brought back from the host's memory)")
 	f.Var(&s.Batch, "batch", "`counts` of requests in one call: 1,8 or 1-64*2 or 4-16+4")
 	f.Var(&s.Input, "input", "`counts` of prompt tokens")
 	f.Var(&s.Output, "output", "`counts` of tokens generated for each prompt; 1 measures the reading of prompts alone")
 	f.Var(&s.Depth, "depth", "`counts` of tokens that are in the context before the prompt's")
-	f.Var(&s.Prefix, "prefix", "`counts` of tokens that all prompts share (shared) or that the cache holds (warm)")
-	f.StringSliceVar(&s.Variants, "variants", s.Variants, "cache `strategies` that take turns on the same requests, a row each: standard, cascade, reuse; cascade:ordinary is that with --attention ordinary. Ratios are to the first one (warm: reuse)")
+	f.Var(&s.Prefix, "prefix", "`counts` of tokens that all prompts share (shared), or that the cache holds (warm) or held (evicted)")
+	f.StringSliceVar(&s.Variants, "variants", s.Variants, "cache `strategies` that take turns on the same requests, a row each: standard, cascade, reuse; cascade:ordinary is that with --attention ordinary. Ratios are to the first one (warm: reuse; evicted: its own two)")
 	f.IntVar(&s.Requests, "requests", s.Requests, "run so many of nano's 256 requests, the first ones")
 	f.Float64Var(&s.Temperature, "temperature", s.Temperature, "sampling temperature; 0 is greedy")
 	f.Int64Var(&s.Seed, "seed", s.Seed, "seed of the prompts, as Python's random.seed takes it, and of the sampling")
@@ -81,8 +81,8 @@ func (s *settings) check() error {
 			wrong = append(wrong, fmt.Sprintf("--%s must be at least %d, got %d", flag, least, value))
 		}
 	}
-	if !slices.Contains([]string{"grid", "nano", "shared", "warm"}, s.Workload) {
-		wrong = append(wrong, fmt.Sprintf("--workload must be grid, nano, shared or warm, got %q", s.Workload))
+	if !slices.Contains([]string{"grid", "nano", "shared", "warm", "evicted"}, s.Workload) {
+		wrong = append(wrong, fmt.Sprintf("--workload must be grid, nano, shared, warm or evicted, got %q", s.Workload))
 	}
 	if _, err := s.variants(); err != nil {
 		wrong = append(wrong, "--variants: "+err.Error())
@@ -123,6 +123,12 @@ func NewCommand() *cobra.Command {
 			given := command.Flags().Changed
 			if s.Workload == "warm" && !given("variants") {
 				s.Variants = []string{"reuse"}
+			}
+			if s.Workload == "evicted" {
+				if given("variants") {
+					return cli.UsageError("leave it out", "--variants means nothing to --workload evicted")
+				}
+				s.Variants = []string{recomputed, fromHost}
 			}
 			if s.Workload == "nano" {
 				if !given("repeats") {

@@ -239,7 +239,7 @@ func TestRefused(t *testing.T) {
 		args []string
 		says string
 	}{
-		{"all bad values at once", []string{"-batch", "0", "-output", "0", "-workload", "x"}, "--workload must be grid, nano, shared or warm, got \"x\"; --batch must be at least 1, got 0; --output must be at least 1"},
+		{"all bad values at once", []string{"-batch", "0", "-output", "0", "-workload", "x"}, "--workload must be grid, nano, shared, warm or evicted, got \"x\"; --batch must be at least 1, got 0; --output must be at least 1"},
 		{"too many requests", []string{"-requests", "257"}, "at most 256"},
 		{"too long for the model", []string{"-depth", "5000"}, "do not fit the model's context of 4096"},
 		{"argument", []string{"tiny"}, "unexpected argument"},

@@ -12,6 +12,7 @@ import (
 	"github.com/quire-llm/quire/internal/cli"
 	"github.com/quire-llm/quire/internal/stats"
 	"github.com/quire-llm/quire/kvcache"
+	hosttier "github.com/quire-llm/quire/kvcache/host"
 )
 
 // variant is a way to run the same requests.
@@ -21,8 +22,20 @@ type variant struct {
 	attention attention.Mode
 }
 
+// The variants of evicted.
+const (
+	recomputed = "recomputed"
+	fromHost   = "host tier"
+)
+
 // variants are those of the settings, of which there is at least one.
 func (s *settings) variants() ([]variant, error) {
+	if s.Workload == "evicted" {
+		return []variant{
+			{recomputed, kvcache.Reuse{}, attention.Auto},
+			{fromHost, kvcache.Reuse{Tier: hosttier.Tier{Bytes: 1 << 40}}, attention.Auto}, // takes what the prefixes want
+		}, nil
+	}
 	var all []variant
 	for _, name := range s.Variants {
 		strategy, mode, _ := strings.Cut(name, ":")
@@ -39,10 +52,10 @@ func (s *settings) variants() ([]variant, error) {
 	return all, nil
 }
 
-// prefixShapes are the points of shared and warm. The latter have one request at a time.
+// prefixShapes are the points of shared, warm and evicted. The latter two have one request at a time.
 func (s *settings) prefixShapes() []shape {
 	batches := s.Batch
-	if s.Workload == "warm" {
+	if s.Workload != "shared" {
 		batches = counts{1}
 	}
 	var all []shape
@@ -65,9 +78,22 @@ func (s *settings) prefixShapes() []shape {
 // warmCalls is how many requests meet a warm prefix, after the one that computes it.
 const warmCalls = 8
 
+// prefixes is how many of them take turns: where they are to be evicted, each drives the other out of the cache.
+func (p *shape) prefixes() int {
+	if p.Workload == "evicted" {
+		return 2
+	}
+	return 1
+}
+
+// evictingCache is a cache's size that has room for one of the shape's requests only.
+func (p *shape) evictingCache(blockTokens int) int {
+	return ((p.prompts[0]+p.outputs[0])/blockTokens + 2) * blockTokens
+}
+
 // batches are the shape's requests, one call after another.
 func (p *shape) batches(s *settings, prompts *suite.Prompts) [][]engine.Request {
-	if p.Workload != "warm" {
+	if p.Workload != "warm" && p.Workload != "evicted" {
 		return [][]engine.Request{p.requests(s, prompts)}
 	}
 	many := *p
@@ -75,9 +101,15 @@ func (p *shape) batches(s *settings, prompts *suite.Prompts) [][]engine.Request 
 	for range warmCalls {
 		many.prompts, many.outputs = append(many.prompts, p.prompts[0]), append(many.outputs, p.outputs[0])
 	}
+	groups := make([][]engine.Request, p.prefixes())
+	for i := range groups {
+		groups[i] = many.requests(s, prompts)
+	}
 	var all [][]engine.Request
-	for _, r := range many.requests(s, prompts) {
-		all = append(all, []engine.Request{r})
+	for i := range many.Batch {
+		for _, group := range groups {
+			all = append(all, group[i:i+1])
+		}
 	}
 	return all
 }
@@ -133,17 +165,18 @@ func hostOf(steps []engine.StepInfo, sample *suite.Sample) host {
 	return h
 }
 
-// warm is the time to the first token where the cache holds the prefix, beside that of the request that computed it.
+// warm is the time to the first token where the cache holds the prefix, or held it, beside that of the request that computed it.
 type warm struct {
 	ColdSeconds stats.Summary `json:"cold_ttft_seconds"`
 	WarmSeconds stats.Summary `json:"warm_ttft_seconds"`
 }
 
-func warmOf(repeats []repeat) *warm {
+// warmOf is that of repeats whose first requests, one for each prefix, are cold.
+func warmOf(repeats []repeat, prefixes int) *warm {
 	var cold, again []float64
 	for i := range repeats {
-		if times := repeats[i].sample.TTFTSeconds; len(times) > 1 {
-			cold, again = append(cold, times[0]), append(again, times[1:]...)
+		if times := repeats[i].sample.TTFTSeconds; len(times) > prefixes {
+			cold, again = append(cold, times[:prefixes]...), append(again, times[prefixes:]...)
 		}
 	}
 	return &warm{stats.Summarize(cold), stats.Summarize(again)}
@@ -152,8 +185,12 @@ func warmOf(repeats []repeat) *warm {
 // printVariant says what a row is beyond the grid's.
 func printVariant(w io.Writer, r row) {
 	if r.Warm != nil {
-		fmt.Fprintf(w, "%s, prefix %d: first token after %.2f ms cold, %.2f ms warm (%.2f to %.2f)\n", r.Variant, r.Prefix,
-			1e3*r.Warm.ColdSeconds.P50, 1e3*r.Warm.WarmSeconds.P50, 1e3*r.Warm.WarmSeconds.Min, 1e3*r.Warm.WarmSeconds.Max)
+		again := "warm"
+		if r.Workload == "evicted" {
+			again = "evicted"
+		}
+		fmt.Fprintf(w, "%s, prefix %d: first token after %.2f ms cold, %.2f ms %s (%.2f to %.2f)\n", r.Variant, r.Prefix,
+			1e3*r.Warm.ColdSeconds.P50, 1e3*r.Warm.WarmSeconds.P50, again, 1e3*r.Warm.WarmSeconds.Min, 1e3*r.Warm.WarmSeconds.Max)
 		return
 	}
 	if len(r.Settings.Variants) > 1 || r.Prefix > 0 {

@@ -61,6 +61,31 @@ func TestWarmOnTiny(t *testing.T) {
 	}
 }
 
+// TestEvictedOnTiny: each of two prefixes drives the other out of the cache. One variant computes them again, the other brings them
+// back, all but at most two blocks of them.
+func TestEvictedOnTiny(t *testing.T) {
+	dir := t.TempDir()
+	exit, stdout, stderr := run(t.Context(), dir, "-workload", "evicted", "-prefix", "64,160", "-input", "8", "-output", "2", "-repeats", "1")
+	require.Equal(t, cli.OK, exit, stderr)
+	require.Contains(t, stdout, "ms evicted (")
+	rows := readRows(t, dir)
+	require.Len(t, rows, 4)
+	for i, r := range rows {
+		require.Equal(t, []string{recomputed, fromHost}[i%2], r.Variant)
+		require.Equal(t, 2, r.Warm.ColdSeconds.Count)
+		require.Equal(t, 2*warmCalls, r.Warm.WarmSeconds.Count)
+		require.Equal(t, rows[i-i%2].OutputSHA256, r.OutputSHA256)
+		if r.Variant == fromHost {
+			require.Equal(t, int64(2*warmCalls*r.Prefix), r.TokensReused)
+		} else {
+			require.LessOrEqual(t, r.TokensReused, int64(2*warmCalls*2*16), "what was left in the cache")
+		}
+	}
+	exit, _, stderr = run(t.Context(), dir, "-workload", "evicted", "-variants", "reuse")
+	require.Equal(t, cli.Usage, exit)
+	require.Contains(t, stderr, "--variants means nothing to --workload evicted")
+}
+
 func TestSeveralModels(t *testing.T) {
 	dir := t.TempDir()
 	exit, _, stderr := run(t.Context(), dir, "-model", "tiny,tiny", "-batch", "1", "-input", "8", "-output", "2", "-depth", "0", "-repeats", "1")

@@ -644,7 +644,8 @@ static CUresult copy(const char *way, void *to, const void *from, size_t bytes, 
     return 0;
   }
   struct work w = {.what = COPY, .to = to, .from = from, .bytes = bytes};
-  snprintf(w.text, sizeof w.text, "%s bytes=%zu", way, bytes);
+  if (!is(stream, STREAM)) return 400;
+  snprintf(w.text, sizeof w.text, "%s bytes=%zu on stream %d", way, bytes, number(stream));
   return queue(stream, &w);
 }
 
