@@ -4,7 +4,8 @@
 #   bench/gpu.sh OUT [PART...]
 #
 # Each part leaves OUT/PART.json and OUT/PART.log, has a time limit, and does not stop the others if it fails. At the end there is
-# OUT/table.md, and OUT/summary.txt with a line for each part. All parts together took 136 s on an H200.
+# OUT/table.md, and OUT/summary.txt with a line for each part. All parts together took 136 s on an H200. QUIRE_CUBLASLT says, as for
+# all programs, whether cuBLASLt may be used.
 # Exit code 1: a part failed.
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -18,7 +19,7 @@ fi
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 shift
-parts=${*:-decode prefill_16 prefill_1 nano nano_fp8 shared shared_long warm evicted kernels start alone models}
+parts=${*:-decode prefill_16 prefill_1 nano nano_fp8 shared shared_long warm evicted kernels crossover start alone models}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
@@ -40,6 +41,7 @@ part() {
     evicted) throughput -workload evicted -prefix 1024,8192 -input 16 -output 2 -repeats 2 ;;
     models) model=synthetic:qwen3-1.7b,synthetic:qwen3-4b,synthetic:qwen3-8b throughput -batch 1,32,128 -input 128 -output 128 -repeats 1 ;;
     kernels) "$program" kernels -device "$device" -out "$scratch" ;;
+    crossover) "$program" crossover -device "$device" -runs 3 -out "$scratch" ;;
     start) "$program" start -model "$model" -device "$device" -quire "$root/gpu/quire" -out "$scratch" ;;
     *)
       echo "no part $1" >&2
@@ -68,6 +70,7 @@ for p in $parts; do
   code=$?
   rows=$(ls "$scratch"/results_*.json 2>/dev/null | head -1)
   [ -n "$rows" ] && mv "$rows" "$out/$p.json"
+  [ "$p" = crossover ] && mv "$scratch/cascade_table.md" "$out"
   printf '%-12s exit %d, %d s\n' "$p" $code $((SECONDS - begin)) | tee -a "$out/summary.txt"
   if [ $code -ne 0 ]; then
     failed=1

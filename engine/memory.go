@@ -17,6 +17,7 @@ type MemoryPlan struct {
 	WeightsMapped int64 // read where the files are mapped: they need memory to be fast, not to work
 	Weights       int64 // copied, rounded, quantized or made up
 	Activations   int64 // of one step, logits included
+	Graphs        int64 // inputs of the steps that a GPU replays
 	Rope          int64 // table of angles
 	KV            int64 // Blocks and the null block
 
@@ -35,7 +36,7 @@ type MemoryPlan struct {
 func (p MemoryPlan) CacheTokens() int { return p.Blocks * p.BlockTokens }
 
 // Total is what is taken if every block of the cache is used, mapped weights left out.
-func (p MemoryPlan) Total() int64 { return p.Weights + p.Activations + p.Rope + p.KV }
+func (p MemoryPlan) Total() int64 { return p.Weights + p.Activations + p.Graphs + p.Rope + p.KV }
 
 // PlanMemory works out what a model needs with the given options on a device with info. If that is more than there is, the
 // error matches ErrNoMemory and says what would fit; the plan is valid all the same.
@@ -70,7 +71,7 @@ func PlanMemory(ck *model.Checkpoint, o Options, info kernels.Info) (MemoryPlan,
 	}
 	needs := model.PlanMemory(c, o.load(p.Context), activationBytes(info))
 	angles := needs.Rope / int64(p.Context)
-	p.Activations, p.Rope = needs.Activations, needs.Rope
+	p.Activations, p.Graphs, p.Rope = needs.Activations, needs.Graphs, needs.Rope
 	p.sizeCache(o)
 	p.Rope = angles * int64(p.Context)
 	p.LargestContext, p.LargestBatch = p.largest(c, angles)
@@ -134,7 +135,7 @@ func (p *MemoryPlan) blockBytes() int64 { return int64(p.KVBytesPerToken) * int6
 
 // roomTokens is the tokens of whole blocks that fit beside everything else and the null block.
 func (p *MemoryPlan) roomTokens(beside int64) int {
-	room := p.Available - p.Reserve - p.Weights - p.Activations - p.Rope - beside
+	room := p.Available - p.Reserve - p.Weights - p.Activations - p.Graphs - p.Rope - beside
 	return int(max(room/p.blockBytes()-1, 0)) * p.BlockTokens
 }
 
@@ -144,7 +145,7 @@ func (p *MemoryPlan) largest(c model.Config, angles int64) (context, batch int) 
 	if p.Available == 0 {
 		return 0, 0
 	}
-	room := p.Available - p.Reserve - p.Weights - p.Activations - p.blockBytes()
+	room := p.Available - p.Reserve - p.Weights - p.Activations - p.Graphs - p.blockBytes()
 	context = int(max(room/(p.blockBytes()+angles*int64(p.BlockTokens)), 0)) * p.BlockTokens
 	return min(context, c.MaxPositions), p.roomTokens(0) / (blocksFor(p.Context, p.BlockTokens) * p.BlockTokens)
 }
@@ -173,7 +174,7 @@ func (p *MemoryPlan) fits(o Options) error {
 		advice = fmt.Sprintf("a cache of %d tokens would fit", room)
 	}
 	return fmt.Errorf("%w: %s for a cache of %d tokens, %s for weights and %s for a step, of %s that may be used; %s",
-		ErrNoMemory, bytesText(p.KV), p.CacheTokens(), bytesText(p.Weights), bytesText(p.Activations+p.Rope),
+		ErrNoMemory, bytesText(p.KV), p.CacheTokens(), bytesText(p.Weights), bytesText(p.Activations+p.Graphs+p.Rope),
 		bytesText(p.Available-p.Reserve), advice)
 }
 
@@ -190,6 +191,9 @@ func (p MemoryPlan) String() string {
 		row("weights, in memory", bytesText(p.Weights), "")
 	}
 	row("activations", bytesText(p.Activations), fmt.Sprintf("%d tokens a step", p.StepTokens))
+	if p.Graphs > 0 {
+		row("graphs", bytesText(p.Graphs), "inputs of steps that are replayed")
+	}
 	row("rope", bytesText(p.Rope), fmt.Sprintf("%d positions", p.Context))
 	row("KV cache", bytesText(p.KV), fmt.Sprintf("%d tokens in %d blocks, %d bytes a token", p.CacheTokens(), p.Blocks, p.KVBytesPerToken))
 	row("total", bytesText(p.Total()), "")

@@ -35,7 +35,7 @@ type Info struct {
 	KernelReason    string // one line: why KernelSet is "go"; empty for the others
 	DeviceReason    string // one line: why a CPU was taken and no GPU; empty where the options ask for it
 	Images          string // hash of the embedded images, for a GPU: see cuda.ImagesHash
-	CuBLASLt        string // the version of the library that some products are left to; empty for none, as always but where it is asked for
+	CuBLASLt        string // the version of the library that some products are left to; empty for none, as on every device without wgmma
 	Driver          string // NVIDIA's and its version, for a GPU
 	DriverFound     bool   // there is an NVIDIA driver, if perhaps one that cannot be used
 	Capability      string // compute capability of a GPU: "9.0"
@@ -104,6 +104,9 @@ func open(o Options, g gpuOptions) (*Device, error) {
 	return d, nil
 }
 
+// errWish is in the error of a GPU that lacks something that the environment demands: no CPU is taken instead.
+var errWish = errors.New("which cannot be had")
+
 // openBackend finds the device that the options want.
 func openBackend(o Options, g gpuOptions) (backend, Info, error) {
 	ofGPU := strings.HasPrefix(o.KernelSet, gpuSetPrefix)
@@ -128,6 +131,9 @@ func openBackend(o Options, g gpuOptions) (backend, Info, error) {
 		b, info, err := openGPU(o, g)
 		if err == nil {
 			return b, info, nil
+		}
+		if errors.Is(err, errWish) {
+			return nil, info, fmt.Errorf("kernels: opening a device: %w", err)
 		}
 		reason, found := err.Error(), info.DriverFound
 		if b, info, err = openCPU(o); err != nil {

@@ -61,9 +61,10 @@ type gpuFunction struct {
 
 // gpuOptions are what tests set. The zero value is the machine's own driver.
 type gpuOptions struct {
-	library string
-	image   func(name, target string) ([]byte, error)
-	exact   bool // each buffer is an allocation of its own and of exactly its size, so that a checker finds overruns
+	library  string
+	cublasLt string // "" for what the loader finds
+	image    func(name, target string) ([]byte, error)
+	exact    bool // each buffer is an allocation of its own and of exactly its size, so that a checker finds overruns
 }
 
 // imageVariable names the environment variable that forces PTX.
@@ -185,7 +186,7 @@ func (g *gpu) open(target string, o gpuOptions) error {
 		return err
 	}
 	g.uploads.context = g.context
-	if err := g.openLt(); err != nil {
+	if err := g.openLt(o.cublasLt); err != nil {
 		return err
 	}
 	if err := g.writes.open(g.context); err != nil {
@@ -228,6 +229,11 @@ func (g *gpu) load(target string, image func(name, target string) ([]byte, error
 		if shared := k.SharedBytes(); shared > 0 {
 			if f.err = f.AllowShared(shared); f.err != nil {
 				continue // another GPU's shared memory is smaller; what does not need this kernel works
+			}
+		}
+		if g.early {
+			if err := f.KeepShared(); err != nil {
+				return err
 			}
 		}
 		if k.Persistent() {

@@ -74,7 +74,8 @@ type attentionKey struct {
 
 // overwritten forgets the plan if it depends on what is written to.
 func (a *attention) overwritten(b Buffer) {
-	if a.planned && (overlap(b, a.key.work.Items) || overlap(b, a.key.work.Segments) || overlap(b, a.key.work.Shared) || overlap(b, a.key.work.SharedRows) || overlap(b, a.key.positions)) {
+	w := &a.key.work
+	if a.planned && (overlap(b, w.Items) || overlap(b, w.Segments) || overlap(b, w.Shared) || overlap(b, w.SharedRows) || overlap(b, w.Counts) || overlap(b, a.key.positions)) {
 		a.planned = false
 	}
 }
@@ -135,6 +136,9 @@ func (g *gpu) Attend(p *AttendParams) error {
 	if err := g.planAttention(p, &k, parts); err != nil {
 		return err
 	}
+	if a.merges(p) {
+		k.Done = a.plan.Done
+	}
 	if err := launch(g, cuda.AttendGeometry(a.kernels.Decode, g.functions[a.kernels.Decode].blocks), &k); err != nil {
 		return err
 	}
@@ -143,7 +147,7 @@ func (g *gpu) Attend(p *AttendParams) error {
 			return err
 		}
 	}
-	if parts == 0 {
+	if parts == 0 || k.Done != 0 {
 		return nil
 	}
 	return launch(g, cuda.AttendGeometry(cuda.AttendMergeBF16, g.functions[cuda.AttendMergeBF16].blocks), &k)
@@ -156,6 +160,11 @@ func (g *gpu) shares(kv KVType, headDim int) bool {
 	}
 	k := cuda.ChooseAttend(1, headDim, gpuKVTypes[kv], false)
 	return !k.OnlyDecode && g.functions[k.Prefill].err == nil
+}
+
+// merges says whether the decode kernel adds up the parts of rows, all of which are its own.
+func (a *attention) merges(p *AttendParams) bool {
+	return a.kernels.Merges && p.Work.Single && p.Work.SharedCount == 0 && p.Heads/p.KVHeads <= a.kernels.DecodeQueries
 }
 
 // planAttention makes the tiles of the work list, unless the layer before has.
@@ -188,6 +197,15 @@ func (g *gpu) planAttention(p *AttendParams, k *cuda.AttendParams, parts int) er
 		a.plan.SharedMost, a.plan.Rows = int32(p.Work.SharedCount), int32(p.Rows)
 		a.plan.SharedTiles = int32(g.functions[a.kernels.Prefill].blocks / p.KVHeads)
 	}
+	if a.merges(p) {
+		done := p.Rows * p.KVHeads
+		at, err := g.room(roomDone, 4*done)
+		if err != nil {
+			return err
+		}
+		a.plan.Done, a.plan.DoneMost = at, int32(done)
+	}
+	a.plan.DecodeTilesBusy = int32(g.functions[a.kernels.Decode].blocks / p.KVHeads)
 	a.plan.Split()
 	if err := launch(g, a.plan.Geometry(), &a.plan); err != nil {
 		return err

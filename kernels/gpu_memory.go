@@ -282,6 +282,7 @@ const (
 	roomRowParts
 	roomRowFirst
 	roomSharedList
+	roomDone
 	roomChunks // from here on of sampling
 	roomEdited
 	roomBinWeights

@@ -73,7 +73,11 @@ func (g *gpu) few(k *cuda.GemvParams) (done bool, err error) {
 
 // matmul multiplies the rows at x with w and does with the sums what store says.
 func (g *gpu) matmul(w *Weight, x, out uint64, rows int, store int32) error {
-	if rows <= cuda.GemvRows {
+	wide := cuda.WideProduct{X: x, Out: out, W: partsOf(w), Rows: rows, Cols: w.Cols, Outputs: w.Rows, Store: store}
+	if done, err := g.leave(&wide); done || err != nil {
+		return err
+	}
+	if rows <= cuda.GemvRows && !(g.wide && rows >= cuda.WideLeastRowsOfMany && w.Rows >= cuda.ManyOutputs) {
 		few := cuda.GemvParams{
 			X: x, Out: out, W: partsOf(w), XStride: int64(w.Cols), OutStride: int64(w.Rows),
 			Rows: int32(rows), Cols: int32(w.Cols), Outputs: int32(w.Rows), Store: store,
@@ -82,11 +86,8 @@ func (g *gpu) matmul(w *Weight, x, out uint64, rows int, store int32) error {
 			return err
 		}
 	}
-	if rows >= cuda.WideLeastRows {
-		wide := cuda.WideProduct{X: x, Out: out, W: partsOf(w), Rows: rows, Cols: w.Cols, Outputs: w.Rows, Store: store}
-		if done, err := g.wideProduct(&wide); done || err != nil {
-			return err
-		}
+	if done, err := g.wideProduct(&wide); done || err != nil {
+		return err
 	}
 	k := cuda.GemmParams{
 		X: x, Out: out, W: partsOf(w), XStride: int64(w.Cols), OutStride: int64(w.Rows),
@@ -97,7 +98,7 @@ func (g *gpu) matmul(w *Weight, x, out uint64, rows int, store int32) error {
 
 // normProduct computes out = W · RMSNorm(x), in one launch where there are few rows.
 func (g *gpu) normProduct(w *Weight, x, index, norm Buffer, eps float32, out Buffer, rows int, store int32) error {
-	if cuda.GemvFits(rows, w.Cols) {
+	if cuda.GemvFits(rows, w.Cols) && !g.leaves(w, address(out), rows, store) {
 		few := cuda.GemvParams{
 			X: address(x), Index: address(index), Norm: address(norm), Out: address(out), W: partsOf(w),
 			XStride: int64(w.Cols), OutStride: int64(w.Rows),
@@ -176,7 +177,7 @@ func (g *gpu) MLP(p *MLPParams) error {
 
 // normGated puts silu(gate) ⊙ up into a room, for GateUp · RMSNorm(X) = gate, up.
 func (g *gpu) normGated(p *MLPParams) (gated uint64, err error) {
-	if p.Rows <= cuda.GemvRows {
+	if p.Rows <= cuda.GemvRows && !g.leaves(&p.GateUp, 0, p.Rows, cuda.StoreBF16) {
 		if gated, err = g.room(roomGated, 2*p.Rows*p.Down.Cols); err != nil {
 			return 0, err
 		}
@@ -198,7 +199,7 @@ func (g *gpu) normGated(p *MLPParams) (gated uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if p.Rows >= cuda.WideLeastRows {
+	if p.Rows >= cuda.WideLeastRows && !(p.Rows <= cuda.LtMostGated && g.leaves(&p.GateUp, 0, p.Rows, cuda.StoreBF16)) {
 		if gated, err = g.room(roomGated, 2*p.Rows*p.Down.Cols); err != nil {
 			return 0, err
 		}

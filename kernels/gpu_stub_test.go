@@ -19,7 +19,7 @@ import (
 	"github.com/quire-llm/quire/kernels/cuda"
 )
 
-// stub is the memory that tests and the stub driver share: see cuda/testdata/stub.c. Its device memory is the host's,
+// stub is the memory that tests and the stub driver share: see cuda/testdata/stub.h. Its device memory is the host's,
 // and its kernels do nothing but leave a line in the log.
 type stub struct {
 	version, devices, major, minor int32
@@ -38,7 +38,9 @@ type stub struct {
 }
 
 // stubLibrary compiles the stub driver, once, and returns its bytes.
-var stubLibrary = sync.OnceValues(func() ([]byte, error) {
+var stubLibrary = sync.OnceValues(func() ([]byte, error) { return compileStub("cuda/testdata/stub.c") })
+
+func compileStub(source string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "stub")
 	if err != nil {
 		return nil, err
@@ -48,13 +50,13 @@ var stubLibrary = sync.OnceValues(func() ([]byte, error) {
 	if compiler == "" {
 		compiler = "gcc"
 	}
-	library := filepath.Join(dir, "libcuda.so.1")
-	out, err := exec.Command(compiler, "-shared", "-fPIC", "-O2", "-pthread", "-o", library, "cuda/testdata/stub.c").CombinedOutput()
+	library := filepath.Join(dir, "stub.so")
+	out, err := exec.Command(compiler, "-shared", "-fPIC", "-O2", "-pthread", "-o", library, source).CombinedOutput()
 	if err != nil {
-		return nil, fmt.Errorf("compiling the stub driver: %w\n%s", err, out)
+		return nil, fmt.Errorf("compiling %q: %w\n%s", source, err, out)
 	}
 	return os.ReadFile(library)
-})
+}
 
 // newStub puts a stub driver of its own into a folder of the test.
 func newStub(t testing.TB) (*stub, gpuOptions) {
@@ -71,11 +73,12 @@ func newStub(t testing.TB) (*stub, gpuOptions) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, syscall.Munmap(shared)) })
 	t.Setenv("QUIRE_STUB", file.Name())
+	t.Setenv(ltVariable, "")
 	path := filepath.Join(dir, "libcuda.so.1")
 	require.NoError(t, os.WriteFile(path, library, 0o755))
 	s := (*stub)(unsafe.Pointer(&shared[0]))
 	s.version, s.devices, s.major, s.minor, s.memory = 13000, 1, 9, 0, 1<<30
-	return s, gpuOptions{library: path, image: stubImage}
+	return s, gpuOptions{library: path, cublasLt: "libcublasLt-that-is-not-there.so", image: stubImage}
 }
 
 // stubImage is an image as the stub understands it: the names of its kernels with the sizes of their params.

@@ -46,13 +46,6 @@ func (g *gpu) wideProduct(p *cuda.WideProduct) (done bool, err error) {
 	if g.tiles != nil {
 		tiles = g.tiles
 	}
-	if g.lt != nil && g.tiles == nil {
-		if lt := p.Lt(tiles); lt != nil {
-			if done, err := g.lt.Multiply(g.stream, lt); done || err != nil {
-				return done, g.fail(err)
-			}
-		}
-	}
 	k, err := p.Params(tiles, g.tensorMap)
 	if err != nil {
 		return false, g.fail(err)
@@ -60,21 +53,59 @@ func (g *gpu) wideProduct(p *cuda.WideProduct) (done bool, err error) {
 	return true, launch(g, p.Geometry(tiles, g.sms), &k)
 }
 
-// ltVariable names the environment variable that lets cuBLASLt take the products that it is faster at: it is "on", or a
-// file's name. Nothing needs the library, and without the variable none is opened.
+// left is the product for cuBLASLt, in room; nil where it is not left to it: where there is no such library, it is not faster at it,
+// or it cannot take it.
+func (g *gpu) left(p *cuda.WideProduct, room []cuda.LtProduct) []cuda.LtProduct {
+	if g.lt == nil || g.tiles != nil {
+		return nil
+	}
+	products := p.LtProducts(room)
+	for i := range products {
+		if !g.lt.Takes(&products[i]) {
+			return nil
+		}
+	}
+	return products
+}
+
+// leaves says whether the product of a weight with rows in a room of this device's is left to cuBLASLt.
+func (g *gpu) leaves(w *Weight, out uint64, rows int, store int32) bool {
+	if g.lt == nil || !cuda.LtTakes(rows, w.Rows) {
+		return false
+	}
+	p := cuda.WideProduct{Out: out, W: partsOf(w), Rows: rows, Cols: w.Cols, Outputs: w.Rows, Store: store}
+	var room [cuda.MaxParts]cuda.LtProduct
+	return len(g.left(&p, room[:0])) > 0
+}
+
+// leave queues a product on cuBLASLt. It is not done, and nothing has changed, where it is not left to it.
+func (g *gpu) leave(p *cuda.WideProduct) (done bool, err error) {
+	var room [cuda.MaxParts]cuda.LtProduct
+	products := g.left(p, room[:0])
+	for i := range products {
+		if err := g.lt.Multiply(g.stream, &products[i]); err != nil {
+			return false, g.fail(err)
+		}
+	}
+	return len(products) > 0, nil
+}
+
+// ltVariable names the environment variable that says whether cuBLASLt may take the products that it is faster at: "off", "on" or
+// a library file's name. Without it the library is taken where the loader finds one; nothing needs it.
 const ltVariable = "QUIRE_CUBLASLT"
 
 // ltRoomBytes is what NVIDIA recommends on Hopper.
 const ltRoomBytes = 32 << 20
 
-// openLt opens cuBLASLt where it is wished for. A wish that cannot be granted is an error.
-func (g *gpu) openLt() error {
-	library := os.Getenv(ltVariable)
-	switch {
-	case library == "" || !g.wide:
+// openLt opens cuBLASLt where there is one: library, or with "" what the loader finds, unless the environment names another. A wish
+// that cannot be granted is an error.
+func (g *gpu) openLt(library string) error {
+	wish := os.Getenv(ltVariable)
+	if wish == "off" || !g.wide {
 		return nil
-	case library == "on":
-		library = ""
+	}
+	if wish != "" && wish != "on" {
+		library = wish
 	}
 	room, err := g.context.Alloc(ltRoomBytes)
 	if err != nil {
@@ -82,7 +113,10 @@ func (g *gpu) openLt() error {
 	}
 	if g.lt, err = cuda.OpenLt(library, room, ltRoomBytes); err != nil {
 		_ = g.context.Free(room)
-		return fmt.Errorf("%s is %q: %v", ltVariable, library, err) // not as where there is no GPU: no CPU is taken instead
+		if wish == "" {
+			return nil
+		}
+		return fmt.Errorf("%s is %q, %w: %v", ltVariable, wish, errWish, err) // not as where there is no GPU
 	}
 	g.ltRoom = room
 	return nil

@@ -181,7 +181,7 @@ func TestLoadDefaults(t *testing.T) {
 	require.Equal(t, m.Memory(), plan)
 	require.Equal(t, ck.WeightBytes(), plan.Weights)
 	require.EqualValues(t, 2048*128*4, plan.Rope)
-	require.Equal(t, plan.Weights+plan.Activations+plan.Rope, plan.Total())
+	require.Equal(t, plan.Weights+plan.Activations+plan.Graphs+plan.Rope, plan.Total())
 	allocated := m.lists.Positions.Bytes() + m.lists.Slots.Bytes()
 	for _, p := range m.act.parts(ck.Config, o, device.ActivationBytes()) {
 		require.Equal(t, p.bytes, p.buffer.Bytes())

@@ -11,11 +11,12 @@ import (
 type Memory struct {
 	Weights     int64
 	Activations int64 // of one step, with its lists and logits
+	Graphs      int64 // inputs of steps that are replayed; the graphs themselves are the driver's
 	Rope        int64
 }
 
 // Total is the sum.
-func (m Memory) Total() int64 { return m.Weights + m.Activations + m.Rope }
+func (m Memory) Total() int64 { return m.Weights + m.Activations + m.Graphs + m.Rope }
 
 // PlanMemory says what Load would take, before a weight is read. activationBytes is the device's.
 func PlanMemory(c Config, o LoadOptions, activationBytes int) Memory {
@@ -41,7 +42,7 @@ func PlanMemory(c Config, o LoadOptions, activationBytes int) Memory {
 	}
 	m.Activations += int64(o.lists().Bytes())
 	if activationBytes == 2 { // of a device that replays
-		m.Activations += int64(o.packedBytes(o.lists().Blocks))
+		m.Graphs = int64(o.packedBytes(o.lists().Blocks))
 	}
 	m.Rope = 4 * int64(o.MaxContext) * int64(c.HeadDim)
 	return m

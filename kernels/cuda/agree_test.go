@@ -70,6 +70,7 @@ func TestAgreesWithNVIDIA(t *testing.T) {
 		"FUNC_ATTRIBUTE_NUM_REGS":                              attributeRegisters,
 		"FUNC_ATTRIBUTE_BINARY_VERSION":                        attributeCapability,
 		"FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES":         attributeDynamicShared,
+		"FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT":      attributeCarveout,
 		"STREAM_NON_BLOCKING":                                  streamNonBlocking,
 		"STREAM_CAPTURE_MODE_THREAD_LOCAL":                     captureThreadLocal,
 		"EVENT_BLOCKING_SYNC":                                  eventBlocking,

@@ -225,6 +225,7 @@ __device__ static void decode(const AttendParams& p) {
                                                                : queries == 4 ? 3  \
                                                                               : 2) \
       attend_decode_##name(const __grid_constant__ AttendParams p) {               \
+    let_next_start();                                                              \
     wait_for_previous();                                                           \
     decode<kv, lanes, queries>(p);                                                 \
   }
@@ -254,6 +255,7 @@ DECODE(q4_f32_d256, F32KV, 32, 4)
 // part.
 extern "C" __global__ void __launch_bounds__(kAttendThreads)
     attend_merge_bf16(const __grid_constant__ AttendParams p) {
+  let_next_start();
   wait_for_previous();
   __shared__ __align__(16) float parts[kWarps][kMaxHeadDim];
   __shared__ float tops[kWarps], sums[kWarps];
@@ -326,6 +328,7 @@ __device__ static float element(const AttendParams& p, const uint8_t* head, cons
 // list itself.
 extern "C" __global__ void __launch_bounds__(kAttendThreads, 1)
     attend_simple_bf16(const __grid_constant__ AttendParams p) {
+  let_next_start();
   wait_for_previous();
   const int lane = threadIdx.x % kWarp, dim = p.head_dim, d = lane * 8;
   const int items = p.item_count == nullptr ? p.items_most : min(*p.item_count, p.items_most);

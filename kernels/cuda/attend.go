@@ -6,6 +6,8 @@ import "strings"
 type AttendKernels struct {
 	Decode        Kernel
 	DecodeQueries int // that Decode takes together
+	// Merges says that Decode adds up the parts of a row, if it has made all of them.
+	Merges bool
 	// Prefill takes the rows that Decode does not. It is not used with OnlyDecode: there are no tensor-core kernels for a
 	// cache of float32.
 	Prefill    Kernel
@@ -46,7 +48,7 @@ func ChooseAttend(group, headDim int, kvType int32, wide bool) AttendKernels {
 		decode, prefill = &decodeFP8, &prefillFP8
 	}
 	if wide {
-		kernels := AttendKernels{DecodeQueries: 8, Prefill: prefill[size]}
+		kernels := AttendKernels{DecodeQueries: 8, Merges: true, Prefill: prefill[size]}
 		switch {
 		case kvType == KVBF16 && headDim == 64:
 			kernels.Decode = AttendDecodeBF16D64

@@ -83,6 +83,7 @@ __device__ static void decode_groups(const AttendParams& p) {
   extern __shared__ __align__(128) uint8_t shared[];  // [kWarps, kStages, kStage]
   __shared__ __align__(16) float parts[kWarps][kMerged][kDim];
   __shared__ float tops[kWarps][kColumns], sums[kWarps][kColumns];
+  __shared__ bool complete;
 
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
   const int group = p.heads / p.kv_heads, block_tokens = p.kv.block_tokens;
@@ -441,12 +442,43 @@ __device__ static void decode_groups(const AttendParams& p) {
         __syncthreads();  // parts have been read
       }
     }
+    if (p.done == nullptr || tile.part < 0) continue;
+    // Whoever finishes a row's last part adds all of them up, in their order.
+    int* const done = p.done + tile.row * p.kv_heads + kv_head;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) complete = atomicAdd(done, 1) == tile.parts - 1;
+    __syncthreads();
+    if (!complete) continue;
+    __threadfence();
+    if (threadIdx.x == 0) *done = 0;
+    for (int i = threadIdx.x; i < group * (kDim / 2); i += kAttendThreads) {
+      const int head = kv_head * group + i / (kDim / 2), d = i % (kDim / 2) * 2;
+      float most = no_score(), total = 0, x = 0, y = 0;
+#pragma unroll 8
+      for (int k = 0; k < tile.parts; k++) {
+        const int64_t part = static_cast<int64_t>(tile.first + k) * p.heads + head;
+        const float2 weight = __ldcg(reinterpret_cast<const float2*>(p.part_weights + 2 * part));
+        const float2 two =
+            __ldcg(reinterpret_cast<const float2*>(p.part_values + part * kDim + d));
+        const float larger = fmaxf(most, weight.x), base = base_of(larger);
+        const float old = power(most - base), fresh = power(weight.x - base);
+        most = larger;
+        total = total * old + weight.y * fresh;
+        x = x * old + two.x * fresh;
+        y = y * old + two.y * fresh;
+      }
+      const float scale = total > 0 ? 1.0f / total : 0.0f;
+      bf16* out = p.out + (static_cast<int64_t>(tile.row) * p.heads + head) * kDim + d;
+      *reinterpret_cast<uint32_t*>(out) = pack_bf16(x * scale, y * scale);
+    }
   }
 }
 
 #define DECODE(name, fp8, dim, stages, shared_bytes)                 \
   extern "C" __global__ void __launch_bounds__(kAttendThreads, 2)    \
       attend_decode_##name(const __grid_constant__ AttendParams p) { \
+    let_next_start();                                                \
     wait_for_previous();                                             \
     decode_groups<fp8, dim, stages, shared_bytes>(p);                \
   }

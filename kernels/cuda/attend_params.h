@@ -6,8 +6,10 @@ constexpr int32_t kAttendThreads = 128;       // a block of all attend kernels b
 constexpr int32_t kAttendPlanThreads = 1024;  // the one block of attend_plan
 constexpr int32_t kAttendTileQueries = 64;  // queries (row, head of a group) of a tensor-core tile
 constexpr int32_t kAttendSplitStep = 16;    // parts of a walk are multiples of it
+constexpr int32_t kAttendDecodeCost = 160;  // tokens that take as long as a part of a decoded row
 constexpr int32_t kAttendSharedSplit = 128;  // least tokens of a part that rows share
 constexpr int32_t kAttendSharedStep = 64;    // such parts are multiples of it
+constexpr int32_t kAttendSharedCost = 128;   // tokens in whose time such a part begins and ends
 
 // How many bytes of dynamic shared memory a block of the tensor-core kernels asks for.
 constexpr int32_t kAttendDecodeShared = 98304;
@@ -42,6 +44,8 @@ struct AttendTile {
   int32_t skip;     // tokens of that segment before it
   int32_t tokens;   // of the walk, which goes on over the segments behind
   int32_t part;     // row r's partial result is part + r - row; -1: the result is whole
+  int32_t first;    // the first part and
+  int32_t parts;    // the number of parts of a tile of one row, where it has any
 };
 
 // AttendMerge is a row whose result lies in parts.
@@ -78,18 +82,21 @@ struct AttendPlanParams {
   int32_t* row_parts;          // [rows]: parts of shared items; null: nothing is shared
   int32_t* row_first;          // [rows] in shared_list
   int32_t* shared_list;        // [parts_most]
+  int32_t* done;               // [rows, kv_heads], is set to 0; or null
   int32_t items_most;          // no more items than this are read
   int32_t parts_most;          // partial results that there is room for; 0: nothing is split
   int32_t group;               // query heads of a key-value head
   int32_t decode_queries;      // of the decode kernel in use
   int32_t only_decode;         // 1: the decode kernel takes all rows
-  int32_t decode_split;        // least tokens of a part of a decoded row
+  int32_t decode_split;        // least tokens of a part of a decoded row, a multiple of 64
   int32_t decode_splits;       // most parts of it
   int32_t prefill_split;       // tokens of a part where few rows of a prompt are computed
   int32_t prefill_split_rows;  // that many; 0: never
   int32_t shared_most;         // no more shared items than this are read
   int32_t shared_tiles;        // tiles of shared items that keep the machine busy
   int32_t rows;                // of the step
+  int32_t done_most;           // numbers in done
+  int32_t decode_tiles_busy;   // tiles of decoded rows that keep the machine busy
 };
 
 // AttendParams: see kernels.AttendParams. Keys and values of a token are head_stride bytes apart
@@ -124,6 +131,7 @@ struct AttendParams {
   const int32_t* row_parts;
   const int32_t* row_first;
   const int32_t* shared_list;
+  int32_t* done;              // [rows, kv_heads], 0: parts that are there; null: attend_merge follows
   float* part_values;         // [parts_most, heads, head_dim]: sums of weighted values
   float* part_weights;        // [parts_most, heads, 2]: largest score, in bits; sum of weights
   const AttendItem* items;    // read by attend_simple only

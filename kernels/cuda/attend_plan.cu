@@ -6,6 +6,8 @@
 #include "attend_params.h"
 #include "device.cuh"
 
+constexpr int kNoSplit = 0x7fffffff;  // more than any cost
+
 // sum_before gives a thread the sum of value over the threads before it, and total over all. sums
 // is [kWarp + 1].
 __device__ static int sum_before(int value, int* sums, int& total) {
@@ -82,7 +84,7 @@ struct Cut {
 // cut says how the tile is cut whose first row lies in item i, of a run of items that begins with
 // head.
 __device__ static Cut cut(const AttendPlanParams& p, int items, int head, int i, int row,
-                          int tile_rows) {
+                          int tile_rows, int decode_split) {
   Cut c;
   c.rows = rows_from(p, items, i, row, tile_rows);
   c.decode = p.only_decode != 0 || c.rows * p.group <= p.decode_queries;
@@ -97,7 +99,7 @@ __device__ static Cut cut(const AttendPlanParams& p, int items, int head, int i,
   if (c.decode) {
     const int even = (c.tokens + p.decode_splits - 1) / p.decode_splits;
     c.split =
-        max(p.decode_split, (even + kAttendSplitStep - 1) / kAttendSplitStep * kAttendSplitStep);
+        max(decode_split, (even + kAttendSplitStep - 1) / kAttendSplitStep * kAttendSplitStep);
   } else if (p.prefill_split_rows > 0 &&
              rows_from(p, items, head, p.items[head].row, p.prefill_split_rows + 1) <=
                  p.prefill_split_rows) {
@@ -116,30 +118,103 @@ __device__ static int tokens_of(const AttendPlanParams& p, const AttendItem& ite
 
 __device__ static int quotient(int n, int by) { return (n + by - 1) / by; }
 
-// share makes the tiles of shared items: up to a tile's rows, wherever in the batch they are, for a
-// run of tokens. All of them give parts; where those of a row are is listed in the order of the
-// items, and of the tokens in each. It returns the number of parts. The tokens of a part are such
-// that there are enough tiles for the machine and room for the parts, for which the host cares
-// where items are not cut.
-__device__ static int share(const AttendPlanParams& p, int* scratch, int& tiles) {
-  const int items = p.item_count == nullptr ? p.shared_most : min(p.item_count[3], p.shared_most);
-  const int tile_rows = max(1, kAttendTileQueries / p.group);
-  const int thread = static_cast<int>(threadIdx.x);
+// cut_decodes is how many tokens a part of a decoded row has: as shared_split, of 32 lengths from
+// decode_split on, four for each power of two. A row that sees nothing, as those that fill a step
+// up, changes nothing. The first kAttendPlanThreads items count. A lane judges a length, and a warp
+// looks at every 32nd item.
+__device__ static int cut_decodes(const AttendPlanParams& p, int items) {
+  __shared__ int tokens[kAttendPlanThreads], times[kAttendPlanThreads];
+  __shared__ int tiles[kWarp], longest[kWarp], work, chosen;
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp;
+  tokens[thread] = times[thread] = 0;
+  if (thread < items) {
+    const AttendItem item = p.items[thread];
+    if (p.only_decode != 0 || item.rows * p.group <= p.decode_queries) {
+      const int last = p.positions[item.row + item.rows - 1];
+      int seen = 0;
+      for (int k = 0; k < item.segments; k++) {
+        const AttendSegment s = p.segments[item.segment + k];
+        seen += max(0, min(s.len, last + 1 - s.pos));
+      }
+      tokens[thread] = seen;
+      if (seen > 0) times[thread] = quotient(item.rows, max(1, p.decode_queries / p.group));
+    }
+  }
+  if (thread < kWarp) tiles[thread] = longest[thread] = 0;
+  if (thread == 0) work = 0;
+  __syncthreads();
+  const int split = (p.decode_split + lane % 4 * (p.decode_split / 4)) << lane / 4;
+  int mine = 0, most = 0, sum = 0;
+  for (int i = thread / kWarp; i < min(items, kAttendPlanThreads);
+       i += kAttendPlanThreads / kWarp) {
+    const int each = max(split, quotient(tokens[i], p.decode_splits));
+    mine += times[i] * quotient(tokens[i], each);
+    most = max(most, min(tokens[i], each));
+    sum += times[i] * tokens[i];
+  }
+  atomicAdd(&tiles[lane], mine);
+  atomicMax(&longest[lane], most);
+  if (lane == 0) atomicAdd(&work, sum);
+  __syncthreads();
+  if (thread < kWarp) {
+    const int busy = max(1, p.decode_tiles_busy), turns = quotient(tiles[lane], busy);
+    const int each = longest[lane] + kAttendDecodeCost;
+    const int cost = min(turns * each, quotient(work, busy) + turns * kAttendDecodeCost + each);
+    int least = cost;
+#pragma unroll
+    for (int apart = 1; apart < kWarp; apart *= 2)
+      least = min(least, __shfl_xor_sync(kAllLanes, least, apart));
+    const unsigned best = __ballot_sync(kAllLanes, cost == least);
+    if (lane == 31 - __clz(best)) chosen = split;  // the longest of them
+  }
+  __syncthreads();
+  return chosen;
+}
+
+// shared_split is how many tokens a part of a shared item has: that for which the busiest block is
+// done first, where blocks take turns for shared_tiles tiles and a part costs as much as
+// kAttendSharedCost tokens beside its own, and for whose parts there is room. For the last resort,
+// items that are not cut, the host cares that there is. Each thread judges one length.
+__device__ static int shared_split(const AttendPlanParams& p, int items, int tile_rows,
+                                   int* scratch) {
+  const int thread = static_cast<int>(threadIdx.x), turn = max(1, p.shared_tiles);
   int longest = 1, work = 0;  // tokens; tokens of all tiles
   for (int i = 0; i < items; i++) {
     const int tokens = tokens_of(p, p.shared[i]);
     longest = max(longest, tokens);
     work += tokens * quotient(p.shared[i].rows, tile_rows);
   }
-  int split = max(kAttendSharedSplit, quotient(work, max(1, p.shared_tiles)));
-  split = quotient(split, kAttendSharedStep) * kAttendSharedStep;
-  while (split < longest) {
-    int parts = 0;
-    for (int i = 0; i < items; i++)
-      parts += p.shared[i].rows * quotient(tokens_of(p, p.shared[i]), split);
-    if (parts + p.rows <= p.parts_most) break;
-    split *= 2;
+  int split = kAttendSharedSplit + thread * kAttendSharedStep;
+  if (thread == kAttendPlanThreads - 1)
+    split = max(split, quotient(longest, kAttendSharedStep) * kAttendSharedStep);
+  int parts = 0, tiles = 0;
+  for (int i = 0; i < items; i++) {
+    const int rows = p.shared[i].rows, splits = quotient(tokens_of(p, p.shared[i]), split);
+    parts += rows * splits;
+    tiles += quotient(rows, tile_rows) * splits;
   }
+  const int each = min(split, longest) + kAttendSharedCost;
+  const int cost = min(quotient(tiles, turn) * each,
+                       quotient(work, turn) + quotient(tiles, turn) * kAttendSharedCost + each);
+  const bool fits = split >= longest || parts + p.rows <= p.parts_most;
+  const int worth = fits ? -cost : -kNoSplit;
+  int best, chosen;
+  largest_upto(worth, scratch, best);
+  largest_upto(worth == best ? kAttendPlanThreads - thread : 0, scratch, chosen);
+  __syncthreads();  // scratch has been read
+  if (thread == kAttendPlanThreads - chosen) scratch[0] = split;
+  __syncthreads();
+  return scratch[0];
+}
+
+// share makes the tiles of shared items: up to a tile's rows, wherever in the batch they are, for a
+// run of tokens. All of them give parts; where those of a row are is listed in the order of the
+// items, and of the tokens in each. It returns the number of parts.
+__device__ static int share(const AttendPlanParams& p, int* scratch, int& tiles) {
+  const int items = p.item_count == nullptr ? p.shared_most : min(p.item_count[3], p.shared_most);
+  const int tile_rows = max(1, kAttendTileQueries / p.group);
+  const int thread = static_cast<int>(threadIdx.x);
+  const int split = shared_split(p, items, tile_rows, scratch);
 
   for (int r = thread; r < p.rows; r += kAttendPlanThreads) p.row_parts[r] = 0;
   __syncthreads();
@@ -154,7 +229,8 @@ __device__ static int share(const AttendPlanParams& p, int* scratch, int& tiles)
       while (skip >= p.segments[segment].len) skip -= p.segments[segment++].len;
       p.prefill_tiles[tiles + t] = {~(item.row + first), min(tile_rows, item.rows - first),
                                     segment,             skip,
-                                    min(split, tokens - k * split), part + k * item.rows + first};
+                                    min(split, tokens - k * split), part + k * item.rows + first,
+                                    0,                  0};
     }
     for (int j = thread; j < item.rows; j += kAttendPlanThreads)
       p.row_parts[p.shared_rows[item.row + j]] += splits;
@@ -197,9 +273,13 @@ __device__ static int share(const AttendPlanParams& p, int* scratch, int& tiles)
 // begin in its item.
 extern "C" __global__ void __launch_bounds__(kAttendPlanThreads)
     attend_plan(const __grid_constant__ AttendPlanParams p) {
+  let_next_start();
   wait_for_previous();
   __shared__ int scratch[kWarp + 1];
+  if (p.done != nullptr)
+    for (int i = threadIdx.x; i < p.done_most; i += kAttendPlanThreads) p.done[i] = 0;
   const int items = p.item_count == nullptr ? p.items_most : min(*p.item_count, p.items_most);
+  const int decode_split = cut_decodes(p, items);
   const int tile_rows =
       max(1, (p.only_decode != 0 ? p.decode_queries : kAttendTileQueries) / p.group);
   int decodes = 0, prefills = 0, merges = 0, parts = 0, run = 0;  // of the items before
@@ -230,7 +310,7 @@ extern "C" __global__ void __launch_bounds__(kAttendPlanThreads)
 
     int wanted = 0, total;
     for (int row = first; row < end; row += tile_rows) {
-      const Cut c = cut(p, items, head, i, row, tile_rows);
+      const Cut c = cut(p, items, head, i, row, tile_rows, decode_split);
       if (c.parts > 1) wanted += c.parts * c.rows;
     }
     const int first_part = parts + sum_before(wanted, scratch, total);
@@ -238,7 +318,7 @@ extern "C" __global__ void __launch_bounds__(kAttendPlanThreads)
 
     int part = first_part, my_decodes = 0, my_prefills = 0, my_merges = 0;
     for (int row = first; row < end; row += tile_rows) {
-      const Cut c = cut(p, items, head, i, row, tile_rows);
+      const Cut c = cut(p, items, head, i, row, tile_rows, decode_split);
       const bool fits = c.parts > 1 && part + c.parts * c.rows <= p.parts_most;
       if (c.parts > 1) part += c.parts * c.rows;
       (c.decode ? my_decodes : my_prefills) += fits ? c.parts : 1;
@@ -253,7 +333,7 @@ extern "C" __global__ void __launch_bounds__(kAttendPlanThreads)
 
     part = first_part;
     for (int row = first; row < end; row += tile_rows) {
-      const Cut c = cut(p, items, head, i, row, tile_rows);
+      const Cut c = cut(p, items, head, i, row, tile_rows, decode_split);
       const bool fits = c.parts > 1 && part + c.parts * c.rows <= p.parts_most;
       AttendTile* tile = c.decode ? p.decode_tiles + decode : p.prefill_tiles + prefill;
       int segment = item.segment, skip = 0;  // where the next part begins
@@ -261,7 +341,9 @@ extern "C" __global__ void __launch_bounds__(kAttendPlanThreads)
       for (int k = 0; k < tiles; k++) {
         const int tokens = fits ? min(c.split, c.tokens - k * c.split) : c.tokens;
         const int whole = shares(row) ? own + row : -1;
-        tile[k] = {row, c.rows, segment, skip, tokens, fits ? part + k * c.rows : whole};
+        tile[k] = {row,    c.rows, segment,
+                   skip,   tokens, fits ? part + k * c.rows : whole,
+                   part,   tiles};
         skip += tokens;
         while (k + 1 < tiles && skip >= p.segments[segment].len) skip -= p.segments[segment++].len;
         for (int r = 0; fits && r < c.rows; r++)

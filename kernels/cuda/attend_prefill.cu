@@ -283,6 +283,7 @@ __device__ static void prefill(const AttendParams& p) {
 #define PREFILL(name, kv, dim, keys, shared_bytes)                    \
   extern "C" __global__ void __launch_bounds__(kAttendThreads, 2)     \
       attend_prefill_##name(const __grid_constant__ AttendParams p) { \
+    let_next_start();                                                 \
     wait_for_previous();                                              \
     prefill<kv, dim, keys, shared_bytes>(p);                          \
   }

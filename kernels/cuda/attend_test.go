@@ -26,7 +26,8 @@ func TestChooseAttend(t *testing.T) {
 				if headDim == 128 && kvType != KVF32 || headDim == 64 && kvType == KVBF16 {
 					require.Equal(t, fmt.Sprintf("attend_decode_%s_d%d", typeName, size), wide.Decode.String())
 					require.Equal(t, 8, wide.DecodeQueries)
-					wide.Decode, wide.DecodeQueries = got.Decode, got.DecodeQueries
+					require.True(t, wide.Merges)
+					wide.Decode, wide.DecodeQueries, wide.Merges = got.Decode, got.DecodeQueries, false
 				}
 				require.Equal(t, got, wide)
 				if kvType == KVF32 {

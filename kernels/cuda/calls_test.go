@@ -59,6 +59,7 @@ func TestCallsFail(t *testing.T) {
 		{"cuFuncLoad", `loading function "norm" of module "kernels"`, func(s *state) error { return two(s.module.Function("norm")) }, ""},
 		{"cuFuncGetAttribute", `reading attribute 0 of function "norm"`, func(s *state) error { return two(s.module.Function("norm")) }, ""},
 		{"cuFuncGetParamInfo", `reading parameter 0 of function "norm"`, func(s *state) error { return two(s.module.Function("norm")) }, ""},
+		{"cuFuncSetAttribute", `keeping shared memory for function "none"`, func(s *state) error { return s.function.KeepShared() }, ""},
 		{"cuFuncSetAttribute", `allowing function "none" 65536 bytes of shared memory`, func(s *state) error { return s.function.AllowShared(64 << 10) }, ""},
 		{"cuOccupancyMaxActiveBlocksPerMultiprocessor", `counting the blocks of function "none" that fit an SM`,
 			func(s *state) error { return two(s.function.BlocksPerSM(128, 0)) }, ""},

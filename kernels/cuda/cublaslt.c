@@ -106,7 +106,7 @@ static cublasStatus_t choose(struct quire_lt *lt, struct quire_lt_plan *plan, si
 }
 
 // The library's matrices are column-major: a row-major matrix is its own transpose there, and the product is turned.
-struct quire_lt_plan *quire_lt_plan_make(struct quire_lt *lt, int64_t rows, int64_t cols, int64_t outputs,
+struct quire_lt_plan *quire_lt_plan_make(struct quire_lt *lt, int64_t rows, int64_t cols, int64_t outputs, int64_t out_stride,
                                          int float_out, int add, size_t workspace_bytes,
                                          cublasStatus_t *status) {
   struct quire_lt_plan *plan = calloc(1, sizeof *plan);
@@ -118,7 +118,7 @@ struct quire_lt_plan *quire_lt_plan_make(struct quire_lt *lt, int64_t rows, int6
       (*status = lt->cublasLtMatmulDescSetAttribute(plan->product, PRODUCT_TURN_A, &turned, sizeof turned)) ||
       (*status = lt->cublasLtMatrixLayoutCreate(&plan->w, TYPE_BF16, cols, outputs, cols)) ||
       (*status = lt->cublasLtMatrixLayoutCreate(&plan->x, TYPE_BF16, cols, rows, cols)) ||
-      (*status = lt->cublasLtMatrixLayoutCreate(&plan->out, float_out ? TYPE_FLOAT : TYPE_BF16, outputs, rows, outputs)) ||
+      (*status = lt->cublasLtMatrixLayoutCreate(&plan->out, float_out ? TYPE_FLOAT : TYPE_BF16, outputs, rows, out_stride)) ||
       (*status = choose(lt, plan, workspace_bytes))) {
     quire_lt_plan_free(lt, plan);
     return NULL;

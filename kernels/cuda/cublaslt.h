@@ -59,8 +59,9 @@ size_t quire_lt_version(const struct quire_lt *lt);
 struct quire_lt_plan;
 
 // quire_lt_plan_make plans out[rows, outputs] (+)= x[rows, cols] · w[outputs, cols]ᵀ, all row-major bfloat16 but for out,
-// which float_out makes float32. NULL, with the status, where there is no algorithm.
-struct quire_lt_plan *quire_lt_plan_make(struct quire_lt *lt, int64_t rows, int64_t cols, int64_t outputs,
+// which float_out makes float32 and whose rows are out_stride numbers apart. Addresses will be multiples of 256. NULL, with
+// the status, where there is no algorithm.
+struct quire_lt_plan *quire_lt_plan_make(struct quire_lt *lt, int64_t rows, int64_t cols, int64_t outputs, int64_t out_stride,
                                          int float_out, int add, size_t workspace_bytes,
                                          cublasStatus_t *status);
 void quire_lt_plan_free(struct quire_lt *lt, struct quire_lt_plan *plan);

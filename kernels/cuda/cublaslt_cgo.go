@@ -18,8 +18,8 @@ var ltLibraries = []string{"libcublasLt.so.13", "libcublasLt.so.12"}
 
 // ltShape is what the library chooses an algorithm for.
 type ltShape struct {
-	rows, cols, outputs int
-	floats, add         bool
+	rows, cols, outputs, outStride int
+	floats, add                    bool
 }
 
 // ltPlansMost are kept; a plan takes some hundred bytes, and the library tens of microseconds to choose.
@@ -78,31 +78,42 @@ func (l *Lt) forget() {
 	clear(l.plans)
 }
 
-// Multiply queues a product on a stream, after what was launched on it. It may be captured. It is not done, and nothing
-// is queued, where the library has no algorithm for the shape.
-func (l *Lt) Multiply(s *Stream, p *LtProduct) (done bool, err error) {
-	shape := ltShape{p.Rows, p.Cols, p.Outputs, p.Floats, p.Add}
+// Takes says whether the library has an algorithm for a product's shape.
+func (l *Lt) Takes(p *LtProduct) bool { return l.plan(p) != nil }
+
+// plan has the library choose an algorithm for a shape, once.
+func (l *Lt) plan(p *LtProduct) *C.struct_quire_lt_plan {
+	shape := ltShape{p.Rows, p.Cols, p.Outputs, p.OutStride, p.Floats, p.Add}
 	plan, known := l.plans[shape]
 	if !known {
 		if len(l.plans) >= ltPlansMost {
 			l.forget()
 		}
 		var status C.cublasStatus_t
-		plan = C.quire_lt_plan_make(l.handle, C.int64_t(p.Rows), C.int64_t(p.Cols), C.int64_t(p.Outputs),
+		plan = C.quire_lt_plan_make(l.handle, C.int64_t(p.Rows), C.int64_t(p.Cols), C.int64_t(p.Outputs), C.int64_t(p.OutStride),
 			truth(p.Floats), truth(p.Add), C.size_t(l.bytes), &status)
 		l.plans[shape] = plan
 	}
-	if plan == nil {
-		return false, nil
-	}
+	return plan
+}
+
+// Multiply queues a product that the library takes on a stream, after what was launched on it. It may be captured. One that fails
+// waits for the stream, for the error to say whether the context is lost.
+func (l *Lt) Multiply(s *Stream, p *LtProduct) error {
 	if err := s.Flush(); err != nil {
-		return false, err
+		return err
 	}
+	plan := l.plan(p)
+	s.note("a product of cuBLASLt")
 	status := C.quire_lt_run(l.handle, plan, C.uint64_t(p.X), C.uint64_t(p.W), C.uint64_t(p.Out), C.uint64_t(l.workspace), unsafe.Pointer(s.handle))
-	if status != 0 {
-		return false, fmt.Errorf("cuda: multiplying %d rows of %d by %d outputs with cuBLASLt %s: status %d", p.Rows, p.Cols, p.Outputs, l.version, status)
+	if status == 0 {
+		return nil
 	}
-	return true, nil
+	err := fmt.Errorf("cuda: multiplying %d rows of %d by %d outputs with cuBLASLt %s: status %d", p.Rows, p.Cols, p.Outputs, l.version, status)
+	if s.capturing {
+		return err
+	}
+	return errors.Join(err, s.Sync()) // no status says that the context is lost
 }
 
 func truth(b bool) C.int {

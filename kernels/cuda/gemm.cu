@@ -20,6 +20,7 @@ static_assert(Small::kThreads == kGemmSmallThreads && Small::kSharedBytes == kGe
 template <class Tile, int kRows, int kOutputs>
 __device__ static void gemm(const GemmParams& p) {
   extern __shared__ __align__(128) unsigned char shared[];
+  let_next_start();
   wait_for_previous();
   Product product;
   product.x = p.x;

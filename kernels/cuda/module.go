@@ -61,6 +61,7 @@ const (
 	attributeRegisters     = 4
 	attributeCapability    = 6
 	attributeDynamicShared = 8
+	attributeCarveout      = 9
 )
 
 // Function is a kernel of a module. It belongs to the module and is closed with it.
@@ -140,6 +141,19 @@ func (f *Function) AllowShared(bytes int) error {
 		return f.module.context.driver.fail(r, "allowing function %q %d bytes of shared memory", f.name, bytes)
 	}
 	f.dynamicBytes = bytes
+	return nil
+}
+
+// KeepShared has multiprocessors that run the function keep as much of their first-level memory as they can as shared memory. A
+// multiprocessor divides that memory anew only when nothing runs on it: functions that all want the same division can overlap.
+func (f *Function) KeepShared() error {
+	if err := f.open(); err != nil {
+		return err
+	}
+	const all = 100 // percent
+	if r := C.quire_cuFuncSetAttribute(f.module.context.table, f.handle, attributeCarveout, all); r != 0 {
+		return f.module.context.driver.fail(r, "keeping shared memory for function %q", f.name)
+	}
 	return nil
 }
 

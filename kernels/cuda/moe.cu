@@ -31,6 +31,7 @@ static_assert(kMaxExperts <= kWarp * 32,
 // are experts in any case.
 extern "C" __global__ void __launch_bounds__(kRouteWarps* kWarp)
     moe_route_f32(const __grid_constant__ MoERouteParams p) {
+  let_next_start();
   wait_for_previous();
   const int lane = threadIdx.x % kWarp;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kRouteWarps + threadIdx.x / kWarp;
@@ -96,6 +97,7 @@ extern "C" __global__ void __launch_bounds__(kSortThreads)
   __shared__ int counts[kMaxExperts];
   __shared__ int before[2];  // pairs and tiles of smaller experts
   __shared__ int warps[kWarps];
+  let_next_start();
   wait_for_previous();
   const int thread = threadIdx.x, lane = thread % kWarp, warp = thread / kWarp;
   const int mine = blockIdx.x;
@@ -158,6 +160,7 @@ extern "C" __global__ void __launch_bounds__(kSortThreads)
 extern "C" __global__ void __launch_bounds__(kGemmSmallThreads, 3)
     moe_gemm_bf16(const __grid_constant__ MoEGemmParams p) {
   extern __shared__ __align__(128) unsigned char shared[];
+  let_next_start();
   wait_for_previous();
   const int tile = blockIdx.x;
   if (tile >= *p.tile_count) return;
@@ -182,6 +185,7 @@ extern "C" __global__ void __launch_bounds__(kGemmSmallThreads, 3)
 //   grid   (rows, ceil(cols / kRowThreads)) blocks of kRowThreads threads, an output a thread
 extern "C" __global__ void __launch_bounds__(kRowThreads)
     moe_combine_bf16(const __grid_constant__ MoECombineParams p) {
+  let_next_start();
   wait_for_previous();
   const int64_t row = blockIdx.x;
   const int c = blockIdx.y * kRowThreads + threadIdx.x;

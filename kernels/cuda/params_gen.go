@@ -73,8 +73,10 @@ const (
 	AttendPlanThreads = 1024 // the one block of attend_plan
 	AttendTileQueries = 64   // queries (row, head of a group) of a tensor-core tile
 	AttendSplitStep   = 16   // parts of a walk are multiples of it
+	AttendDecodeCost  = 160  // tokens that take as long as a part of a decoded row
 	AttendSharedSplit = 128  // least tokens of a part that rows share
 	AttendSharedStep  = 64   // such parts are multiples of it
+	AttendSharedCost  = 128  // tokens in whose time such a part begins and ends
 )
 
 // How many bytes of dynamic shared memory a block of the tensor-core kernels asks for.
@@ -318,6 +320,8 @@ type AttendTile struct {
 	Skip    int32 // tokens of that segment before it
 	Tokens  int32 // of the walk, which goes on over the segments behind
 	Part    int32 // row r's partial result is part + r - row; -1: the result is whole
+	First   int32 // the first part and
+	Parts   int32 // the number of parts of a tile of one row, where it has any
 }
 
 // AttendMerge is a row whose result lies in parts.
@@ -352,18 +356,21 @@ type AttendPlanParams struct {
 	RowParts         uint64 // [rows]: parts of shared items; null: nothing is shared
 	RowFirst         uint64 // [rows] in shared_list
 	SharedList       uint64 // [parts_most]
+	Done             uint64 // [rows, kv_heads], is set to 0; or null
 	ItemsMost        int32  // no more items than this are read
 	PartsMost        int32  // partial results that there is room for; 0: nothing is split
 	Group            int32  // query heads of a key-value head
 	DecodeQueries    int32  // of the decode kernel in use
 	OnlyDecode       int32  // 1: the decode kernel takes all rows
-	DecodeSplit      int32  // least tokens of a part of a decoded row
+	DecodeSplit      int32  // least tokens of a part of a decoded row, a multiple of 64
 	DecodeSplits     int32  // most parts of it
 	PrefillSplit     int32  // tokens of a part where few rows of a prompt are computed
 	PrefillSplitRows int32  // that many; 0: never
 	SharedMost       int32  // no more shared items than this are read
 	SharedTiles      int32  // tiles of shared items that keep the machine busy
 	Rows             int32  // of the step
+	DoneMost         int32  // numbers in done
+	DecodeTilesBusy  int32  // tiles of decoded rows that keep the machine busy
 }
 
 // AttendParams: see kernels.AttendParams. Keys and values of a token are head_stride bytes apart
@@ -386,6 +393,7 @@ type AttendParams struct {
 	RowParts     uint64
 	RowFirst     uint64
 	SharedList   uint64
+	Done         uint64 // [rows, kv_heads], 0: parts that are there; null: attend_merge follows
 	PartValues   uint64 // [parts_most, heads, head_dim]: sums of weighted values
 	PartWeights  uint64 // [parts_most, heads, 2]: largest score, in bits; sum of weights
 	Items        uint64 // read by attend_simple only
@@ -590,39 +598,39 @@ var kernelTable = [Kernels]struct {
 	{"moe_sort", "moe", 56},
 	{"moe_gemm_bf16", "moe", 64},
 	{"moe_combine_bf16", "moe", 48},
-	{"attend_plan", "attend_plan", 160},
-	{"attend_decode_q2_bf16_d64", "attend", 248},
-	{"attend_decode_q4_bf16_d64", "attend", 248},
-	{"attend_decode_q8_bf16_d64", "attend", 248},
-	{"attend_decode_q2_bf16_d128", "attend", 248},
-	{"attend_decode_q4_bf16_d128", "attend", 248},
-	{"attend_decode_q8_bf16_d128", "attend", 248},
-	{"attend_decode_q2_bf16_d256", "attend", 248},
-	{"attend_decode_q4_bf16_d256", "attend", 248},
-	{"attend_decode_q8_bf16_d256", "attend", 248},
-	{"attend_decode_q2_fp8_d64", "attend", 248},
-	{"attend_decode_q4_fp8_d64", "attend", 248},
-	{"attend_decode_q8_fp8_d64", "attend", 248},
-	{"attend_decode_q2_fp8_d128", "attend", 248},
-	{"attend_decode_q4_fp8_d128", "attend", 248},
-	{"attend_decode_q8_fp8_d128", "attend", 248},
-	{"attend_decode_q2_fp8_d256", "attend", 248},
-	{"attend_decode_q4_fp8_d256", "attend", 248},
-	{"attend_decode_q8_fp8_d256", "attend", 248},
-	{"attend_decode_q4_f32_d64", "attend", 248},
-	{"attend_decode_q4_f32_d128", "attend", 248},
-	{"attend_decode_q4_f32_d256", "attend", 248},
-	{"attend_decode_bf16_d64", "attend_decode", 248},
-	{"attend_decode_bf16_d128", "attend_decode", 248},
-	{"attend_decode_fp8_d128", "attend_decode", 248},
-	{"attend_prefill_bf16_d64", "attend_prefill", 248},
-	{"attend_prefill_bf16_d128", "attend_prefill", 248},
-	{"attend_prefill_bf16_d256", "attend_prefill", 248},
-	{"attend_prefill_fp8_d64", "attend_prefill", 248},
-	{"attend_prefill_fp8_d128", "attend_prefill", 248},
-	{"attend_prefill_fp8_d256", "attend_prefill", 248},
-	{"attend_merge_bf16", "attend", 248},
-	{"attend_simple_bf16", "attend", 248},
+	{"attend_plan", "attend_plan", 176},
+	{"attend_decode_q2_bf16_d64", "attend", 256},
+	{"attend_decode_q4_bf16_d64", "attend", 256},
+	{"attend_decode_q8_bf16_d64", "attend", 256},
+	{"attend_decode_q2_bf16_d128", "attend", 256},
+	{"attend_decode_q4_bf16_d128", "attend", 256},
+	{"attend_decode_q8_bf16_d128", "attend", 256},
+	{"attend_decode_q2_bf16_d256", "attend", 256},
+	{"attend_decode_q4_bf16_d256", "attend", 256},
+	{"attend_decode_q8_bf16_d256", "attend", 256},
+	{"attend_decode_q2_fp8_d64", "attend", 256},
+	{"attend_decode_q4_fp8_d64", "attend", 256},
+	{"attend_decode_q8_fp8_d64", "attend", 256},
+	{"attend_decode_q2_fp8_d128", "attend", 256},
+	{"attend_decode_q4_fp8_d128", "attend", 256},
+	{"attend_decode_q8_fp8_d128", "attend", 256},
+	{"attend_decode_q2_fp8_d256", "attend", 256},
+	{"attend_decode_q4_fp8_d256", "attend", 256},
+	{"attend_decode_q8_fp8_d256", "attend", 256},
+	{"attend_decode_q4_f32_d64", "attend", 256},
+	{"attend_decode_q4_f32_d128", "attend", 256},
+	{"attend_decode_q4_f32_d256", "attend", 256},
+	{"attend_decode_bf16_d64", "attend_decode", 256},
+	{"attend_decode_bf16_d128", "attend_decode", 256},
+	{"attend_decode_fp8_d128", "attend_decode", 256},
+	{"attend_prefill_bf16_d64", "attend_prefill", 256},
+	{"attend_prefill_bf16_d128", "attend_prefill", 256},
+	{"attend_prefill_bf16_d256", "attend_prefill", 256},
+	{"attend_prefill_fp8_d64", "attend_prefill", 256},
+	{"attend_prefill_fp8_d128", "attend_prefill", 256},
+	{"attend_prefill_fp8_d256", "attend_prefill", 256},
+	{"attend_merge_bf16", "attend", 256},
+	{"attend_simple_bf16", "attend", 256},
 	{"sample_scan", "sample", 120},
 	{"sample_weigh", "sample", 120},
 	{"sample_pick", "sample_pick", 120},

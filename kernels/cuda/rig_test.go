@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// control is the memory that tests and the stub driver share: see testdata/stub.c.
+// control is the memory that tests and the stub driver share: see testdata/stub.h.
 type control struct {
 	version, devices, major, minor int32
 	memory                         int64

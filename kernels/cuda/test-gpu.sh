@@ -5,17 +5,19 @@
 #
 # Stages run side by side. Each writes LOGS/STAGE.log, and a line with its outcome to LOGS/summary.txt. At the end there is
 # LOGS/receipt.json, which `go run ./kernels/cuda/internal/receipt` files if everything passed. Without stages all of them run:
-# those of compute-sanitizer where SANITIZER names it or PATH has it, and the references where python3 has torch and transformers.
+# those of compute-sanitizer where SANITIZER names it or PATH has it, those of cuBLASLt where CUBLASLT names its file, and the
+# references where python3 has torch and transformers. The others run without cuBLASLt. SOAK is the requests of the soak (20000).
 # Exit code 1: a stage failed.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
 mkdir -p "$1"
 logs=$(cd "$1" && pwd)
 shift
-export QUIRE_REQUIRE_GPU=1
+export QUIRE_REQUIRE_GPU=1 QUIRE_CUBLASLT=off
 sanitizer=${SANITIZER:-$(command -v compute-sanitizer || true)}
-stages=${*:-driver kernels model engine soak kernels-ptx model-ptx}
-[ $# -eq 0 ] && [ -n "$sanitizer" ] && stages="$stages memcheck racecheck"
+stages=${*:-driver kernels attention model engine soak kernels-ptx attention-ptx model-ptx}
+[ $# -eq 0 ] && [ -n "$sanitizer" ] && stages="$stages memcheck memcheck-attention racecheck racecheck-attention"
+[ $# -eq 0 ] && [ -n "${CUBLASLT:-}" ] && stages="$stages kernels-cublaslt model-cublaslt"
 [ $# -eq 0 ] && python3 -c 'import torch, transformers' 2>/dev/null && stages="$stages references"
 
 # tests STAGE FOLDER BINARY ARGUMENT...: in the package's folder, where its test data lies. WITH goes before the binary.
@@ -51,18 +53,35 @@ references() {
   [ ! -e "$logs/references.failed" ]
 }
 
+# Attention takes the longest, most of it in the reference.
+attention='Attend|Shared'
+kernels() {
+  local stage=$1
+  shift
+  tests "$stage" kernels kernels.test -test.run '^TestCUDA' -test.skip "$attention" "$@"
+}
+attention() {
+  local stage=$1
+  shift
+  tests "$stage" kernels kernels.test -test.run "^TestCUDA.*($attention)" "$@"
+}
+
+# sanitize TOOL COMMAND STAGE: that a function has no more parameters is an answer, and no error.
+sanitize() { WITH="$sanitizer --tool $1 --report-api-errors no --error-exitcode 9" "$2" "$3" -test.short; }
+
 stage() {
   case $1 in
     driver) tests driver kernels/cuda cuda.test -test.run '^TestDevice(Pages|Lost)?$' ;;
-    kernels) tests kernels kernels kernels.test -test.run '^TestCUDA' ;;
+    kernels | attention) "$1" "$1" ;;
+    kernels-cublaslt) QUIRE_CUBLASLT=$CUBLASLT tests "$1" kernels kernels.test -test.run '^TestCUDA(Products|MLP|MoE)$' ;;
+    model-cublaslt) QUIRE_CUBLASLT=$CUBLASLT tests "$1" model model.test -test.run 'CUDA$' -test.short ;;
     model) tests model model model.test -test.run 'CUDA$' ;;
     engine) QUIRE_TEST_DEVICE=cuda tests engine engine engine.test -test.run '^(TestEvaluations|TestCompressedKV|TestDevicesAgree|TestSharingOnDevice|TestTierOnDevice)$' ;;
-    soak) QUIRE_TEST_DEVICE=cuda QUIRE_SOAK_REQUESTS=20000 tests soak engine engine.test -test.run '^TestSoak$' ;;
-    kernels-ptx) QUIRE_CUDA_IMAGE=ptx tests kernels-ptx kernels kernels.test -test.run '^TestCUDA' ;;
+    soak) QUIRE_TEST_DEVICE=cuda QUIRE_SOAK_REQUESTS=${SOAK:-20000} tests soak engine engine.test -test.run '^TestSoak$' ;;
+    kernels-ptx | attention-ptx) QUIRE_CUDA_IMAGE=ptx "${1%-ptx}" "$1" -test.short ;;
     model-ptx) QUIRE_CUDA_IMAGE=ptx tests model-ptx model model.test -test.run 'CUDA$' -test.short ;;
-    memcheck | racecheck | initcheck | synccheck) # that a function has no more parameters is an answer, and no error
-      WITH="$sanitizer --tool $1 --report-api-errors no --error-exitcode 9" tests "$1" kernels kernels.test -test.short -test.run '^TestCUDA'
-      ;;
+    memcheck | racecheck | initcheck | synccheck) sanitize "$1" kernels "$1" ;;
+    memcheck-attention | racecheck-attention) sanitize "${1%-attention}" attention "$1" ;;
     references) references >"$logs/references.log" 2>&1 ;;
     *) echo "no stage $1" >&2 && exit 2 ;;
   esac

@@ -10,8 +10,18 @@ type WideProduct struct {
 	Gated               bool
 }
 
-// WideLeastRows is the fewest rows of such a product; gemv's kernels are for fewer.
-const WideLeastRows = 65
+// WideLeastRows is the fewest rows of such a product; gemv's kernels are for fewer. Products with ManyOutputs, a model's head, are
+// such from WideLeastRowsOfMany on: reading W takes so long that it hides the multiplying of rows that are not there.
+const (
+	WideLeastRows       = 33
+	WideLeastRowsOfMany = 17
+	ManyOutputs         = 1 << 16
+)
+
+// few says whether gemv's kernels take the product where there is a choice.
+func (p *WideProduct) few() bool {
+	return p.Rows < WideLeastRowsOfMany || p.Rows < WideLeastRows && p.Outputs < ManyOutputs
+}
 
 // WideTiles is how a product is cut into tiles, and so which kernel takes it.
 type WideTiles struct {
@@ -65,7 +75,7 @@ func (p *WideProduct) inner() int { return p.Outputs / 2 }
 
 // fits says whether the kernels can take the product: see WideGemmParams.
 func (p *WideProduct) fits() bool {
-	if p.Rows < WideLeastRows || p.Cols%Vector != 0 || p.Outputs%Vector != 0 || (p.X|p.Out)%16 != 0 {
+	if p.few() || p.Cols%Vector != 0 || p.Outputs%Vector != 0 || (p.X|p.Out)%16 != 0 {
 		return false
 	}
 	for i, end := range p.W.Ends {
@@ -177,24 +187,4 @@ func (t *WideTiles) places(multiprocessors int) int {
 		multiprocessors = multiprocessors / 16 * 16
 	}
 	return multiprocessors / t.cluster()
-}
-
-// LtProduct is out[r] = W · x[r], added to what is there or not, as cuBLASLt takes it.
-type LtProduct struct {
-	X, W, Out           uint64 // [Rows, Cols] and [Outputs, Cols] bfloat16; [Rows, Outputs]
-	Rows, Cols, Outputs int
-	Floats              bool // out is float32, not bfloat16
-	Add                 bool
-}
-
-// Lt is the product for cuBLASLt where that is faster: few outputs and not thousands of rows, so that our blocks divide the
-// columns (on an H200, 256 rows of 2,048 columns by 1,024 outputs take 6.6 us there and 10.1 here). nil elsewhere.
-func (p *WideProduct) Lt(t *WideTiles) *LtProduct {
-	if t.split == 1 || p.Gated || int(p.W.Ends[0]) != p.Outputs || p.W.Bias[0] != 0 {
-		return nil
-	}
-	return &LtProduct{
-		X: p.X, W: p.W.Data[0], Out: p.Out, Rows: p.Rows, Cols: p.Cols, Outputs: p.Outputs,
-		Floats: p.Store == StoreF32, Add: p.Store == AddBF16,
-	}
 }

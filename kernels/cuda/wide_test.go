@@ -113,7 +113,7 @@ func TestWideFits(t *testing.T) {
 	}
 	require.NotNil(t, good().Tiles(132))
 	for name, spoil := range map[string]func(p *WideProduct){
-		"few rows":        func(p *WideProduct) { p.Rows = 64 },
+		"few rows":        func(p *WideProduct) { p.Rows = WideLeastRows - 1 },
 		"odd columns":     func(p *WideProduct) { p.Cols = 60 },
 		"odd outputs":     func(p *WideProduct) { p.Outputs, p.W.Ends[3] = 129, 129 },
 		"odd part":        func(p *WideProduct) { p.W.Ends[0] = 60 },

@@ -153,7 +153,7 @@ func execute(ctx context.Context, s settings, out suite.Output, stdout, stderr i
 	defer device.Close()
 	info := device.Info()
 	m := machine{
-		Device: info.Kind, DeviceName: info.Name, Driver: info.Driver, KernelSet: info.KernelSet, Images: info.Images, Products: info.Products, Threads: info.Threads,
+		Device: info.Kind, DeviceName: info.Name, Driver: info.Driver, KernelSet: info.KernelSet, Images: info.Images, CuBLASLt: info.CuBLASLt, Products: info.Products, Threads: info.Threads,
 		Environment: sysinfo.Collect(ctx), Command: strings.Join(append([]string{filepath.Base(os.Args[0])}, os.Args[1:]...), " "), Date: time.Now().UTC().Format(time.DateOnly),
 	}
 	text, progress := out.Text(stdout), out.Progress(stderr)

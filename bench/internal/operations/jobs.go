@@ -10,7 +10,7 @@ import (
 
 // opNames are the operations that can be measured, in the order of a forward pass.
 func opNames() []string {
-	return []string{"qkv", "rope", "decode", "prefill", "proj", "gateup", "down", "head", "sample"}
+	return []string{"qkv", "rope", "decode", "prefill", "proj", "gateup", "down", "mlp", "head", "sample"}
 }
 
 // The head and the sampler have rows for sequences only.
@@ -66,6 +66,21 @@ func (r *rig) products(op string, rows int) *job {
 		j := r.product(op, rows, inner, hidden, 2*a*float64(inner), 2*a*float64(hidden))
 		j.call = func(ops kernels.Ops, i int) error {
 			return ops.SiluDownAdd(&kernels.SiluDownAddParams{GateUp: r.wide, W: r.weight(i%j.copies, inner, hidden), Out: r.x, Rows: rows})
+		}
+		return j
+	case "mlp": // gateup and down in one, as a model calls them where a device has that
+		j := r.product(op, rows, hidden, 3*inner, a*float64(hidden), 2*a*float64(hidden))
+		j.call = func(ops kernels.Ops, i int) error {
+			i %= j.copies
+			p := kernels.MLPParams{X: r.x, Norm: r.norm, Eps: c.NormEps, Out: r.x, Rows: rows,
+				GateUp: r.weight(i, hidden, inner, inner), Down: r.weight(2*j.copies+i, inner, hidden)} // behind all of the first
+			if ops, whole := ops.(kernels.MLPOps); whole {
+				return ops.MLP(&p)
+			}
+			if err := ops.NormGateUp(&kernels.NormGateUpParams{X: p.X, Norm: p.Norm, Eps: p.Eps, W: p.GateUp, Out: r.wide, Rows: rows}); err != nil {
+				return err
+			}
+			return ops.SiluDownAdd(&kernels.SiluDownAddParams{GateUp: r.wide, W: p.Down, Out: p.Out, Rows: rows})
 		}
 		return j
 	case "head":

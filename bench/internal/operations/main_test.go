@@ -42,7 +42,7 @@ func TestTiny(t *testing.T) {
 		require.NotEmpty(t, r.Date)
 		require.Equal(t, "cpu", r.Device)
 	}
-	require.Equal(t, map[string]int{"qkv": 3, "rope": 3, "decode": 2, "prefill": 2, "proj": 3, "gateup": 3, "down": 3, "head": 2, "sample": 2}, count,
+	require.Equal(t, map[string]int{"qkv": 3, "rope": 3, "decode": 2, "prefill": 2, "proj": 3, "gateup": 3, "down": 3, "mlp": 3, "head": 2, "sample": 2}, count,
 		"the head has no 600 rows, and a CPU no float8")
 }
 

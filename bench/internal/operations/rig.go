@@ -68,7 +68,7 @@ func newRig(ctx context.Context, device *kernels.Device, s settings, c model.Con
 	}
 	most := min(mostHeads, rows)
 	wide := max(2*c.Intermediate*min(rows, slices.Max(append(slices.Clone(s.Rows), 1))), (c.Heads+2*c.KVHeads)*c.HeadDim*rows)
-	largest := 2 * c.Hidden * max(2*c.Intermediate, (c.Heads+2*c.KVHeads)*c.HeadDim)
+	largest := 2 * c.Hidden * max(3*c.Intermediate, (c.Heads+2*c.KVHeads)*c.HeadDim)
 	if slices.Contains(s.Ops, "head") {
 		largest = max(largest, 2*c.Hidden*c.Vocab)
 	}

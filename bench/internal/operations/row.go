@@ -18,6 +18,7 @@ type machine struct {
 	Driver      string              `json:"driver,omitempty"` // of a GPU
 	KernelSet   string              `json:"kernel_set"`
 	Images      string              `json:"images,omitempty"` // hash of a GPU's kernels
+	CuBLASLt    string              `json:"cublaslt,omitempty"`
 	Products    string              `json:"products"`
 	Threads     int                 `json:"threads,omitempty"`
 	Environment sysinfo.Environment `json:"environment"`

@@ -31,6 +31,9 @@ func printDevice(w io.Writer, d Details) {
 	} else {
 		fmt.Fprintf(w, "Device: %s, kernel set %s, %d threads (%s)\n", d.Device, d.KernelSet, d.Threads, d.Environment.CPU)
 	}
+	if d.CuBLASLt != "" {
+		fmt.Fprintf(w, "cuBLASLt: %s, for products that it is faster at\n", d.CuBLASLt)
+	}
 	if d.KernelReason != "" {
 		fmt.Fprintf(w, "Kernel set: %s\n", d.KernelReason)
 	}

@@ -24,8 +24,9 @@ type Details struct {
 	DeviceName string `json:"device_name"`
 	Driver     string `json:"driver,omitempty"` // of a GPU
 	KernelSet  string `json:"kernel_set"`
-	Images     string `json:"images,omitempty"` // hash of a GPU's kernels; kernels/cuda/TESTED.json says what was tested on them
-	Products   string `json:"products"`         // how inputs of products are rounded: bf16, or f32 for not at all
+	Images     string `json:"images,omitempty"`   // hash of a GPU's kernels; kernels/cuda/TESTED.json says what was tested on them
+	CuBLASLt   string `json:"cublaslt,omitempty"` // the version of the library that products may have been left to
+	Products   string `json:"products"`           // how inputs of products are rounded: bf16, or f32 for not at all
 	// KernelReason says why the kernel set is "go", the slowest.
 	KernelReason string `json:"kernel_set_reason,omitempty"`
 	Threads      int    `json:"threads"`

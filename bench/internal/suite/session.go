@@ -142,6 +142,7 @@ func (s *session) describe(ctx context.Context, plan engine.MemoryPlan) Details 
 		Driver:          device.Driver,
 		KernelSet:       device.KernelSet,
 		Images:          device.Images,
+		CuBLASLt:        device.CuBLASLt,
 		Products:        device.Products,
 		KernelReason:    device.KernelReason,
 		Threads:         device.Threads,
