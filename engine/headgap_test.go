@@ -113,6 +113,9 @@ func TestHeadGapIsWhatItSays(t *testing.T) {
 	for _, gap := range []int{0, 100, 512} {
 		want, _ := ask(openTiny(t, func(o *Options) { o.Cache, o.MaxSequences = spaced{ends: ends[:len(ends)-1], gap: gap}, 1 }), Request{Tokens: tokens})
 		c := kvcache.Chunked{Mode: kvcache.Independent, AfterHead: true, HeadGap: gap}
+		if gap == 0 {
+			c.HeadGap = kvcache.NoHeadGap
+		}
 		e := openTiny(t, func(o *Options) { o.Cache = kvcache.Reuse{Over: c, Tier: disk.Tier{Dir: dir}} })
 		got, first := ask(e, Request{Chunks: chunks})
 		require.Less(t, logitsApart(want, got), 0.01, "gap %d", gap)

@@ -12,13 +12,20 @@ type Chunked struct {
 	// AfterHead reads an independent chunk after the prompt's first one, which is then part of what its content means.
 	AfterHead bool
 	// HeadGap is how many positions stay free between the head and a chunk that is read after it, where the context is long
-	// enough. 0: each is read as if it were the first one. What is best depends on the model: docs/strategies.md.
+	// enough. 0: DefaultHeadGap; NoHeadGap: each is read as if it were the first one. What is best depends on the model:
+	// docs/strategies.md.
 	HeadGap int
 	// RecomputeFirst is how many tokens at the beginning of each independent chunk are computed again in their context.
 	RecomputeFirst int
 	// Auto cuts the prompts that come without chunks.
 	Auto Auto
 }
+
+// The distances from the head that have a name.
+const (
+	DefaultHeadGap = 512
+	NoHeadGap      = -1
+)
 
 // Mode says what a chunk's keys and values are computed from.
 type Mode uint8
@@ -67,8 +74,13 @@ func (c Chunked) policy(g Geometry) (policy, error) {
 	if c.RecomputeFirst < 0 {
 		wrong("RecomputeFirst is %d, want 0 or more", c.RecomputeFirst)
 	}
-	if c.HeadGap < 0 || c.HeadGap > 0 && !c.AfterHead {
-		wrong("HeadGap is %d, want 0 or more, and 0 without AfterHead", c.HeadGap)
+	switch {
+	case c.HeadGap < NoHeadGap || c.HeadGap != 0 && !c.AfterHead:
+		wrong("HeadGap is %d, want NoHeadGap or more, and 0 without AfterHead", c.HeadGap)
+	case c.HeadGap == NoHeadGap:
+		c.HeadGap = 0
+	case c.AfterHead && c.HeadGap == 0:
+		c.HeadGap = DefaultHeadGap
 	}
 	if c.Auto.Tokens < 0 || c.Auto.ByContent && c.Auto.Tokens < 2 {
 		wrong("Auto.Tokens is %d, want 0 or more, and at least 2 to cut by content", c.Auto.Tokens)

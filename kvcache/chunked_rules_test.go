@@ -18,7 +18,12 @@ func (apart) Sharing() bool          { return true }
 func (a apart) Approximate() bool    { return true }
 func (a apart) Reading() (bool, int) { return a.chunked.AfterHead, a.chunked.RecomputeFirst }
 
-func (a apart) HeadGap() int { return a.chunked.HeadGap }
+func (a apart) HeadGap() int {
+	if a.chunked.HeadGap == 0 && a.chunked.AfterHead {
+		return kvcache.DefaultHeadGap
+	}
+	return max(a.chunked.HeadGap, 0)
+}
 
 // auto tells the kit where a strategy cuts.
 type auto struct {
@@ -39,7 +44,7 @@ func chunkeds() []kvcache.Strategy {
 		tiered{kvcache.Reuse{Over: kvcache.Chunked{}}},
 	}
 	for _, c := range []kvcache.Chunked{
-		{}, {AfterHead: true}, {RecomputeFirst: 3}, {RecomputeFirst: 17, AfterHead: true},
+		{}, {AfterHead: true}, {RecomputeFirst: 3}, {RecomputeFirst: 17, AfterHead: true, HeadGap: kvcache.NoHeadGap},
 		{AfterHead: true, HeadGap: 40}, {RecomputeFirst: 5, AfterHead: true, HeadGap: 1 << 20},
 	} {
 		c.Mode = kvcache.Independent

@@ -52,7 +52,7 @@ func TestChunkedIndependentMovesChunks(t *testing.T) {
 
 // A chunk that is read after the head belongs to that head.
 func TestChunkedIndependentAfterTheHead(t *testing.T) {
-	m := newManager(t, Chunked{Mode: Independent, AfterHead: true}, 64, 512)
+	m := newManager(t, Chunked{Mode: Independent, AfterHead: true, HeadGap: NoHeadGap}, 64, 512)
 	head, one, two := tokens(1, 20), tokens(2, 5), tokens(3, 16)
 	require.Equal(t, 0, admit(t, m, 1, head, one, two, tokens(4, 3)))
 	spans := m.Next(nil, 1, 1<<20)
@@ -99,7 +99,7 @@ func TestChunkedIndependentAwayFromTheHead(t *testing.T) {
 func TestChunkedHeadGapIsInTheKey(t *testing.T) {
 	head, one := tokens(1, 20), tokens(2, 40)
 	seen := map[Key]int{}
-	for _, gap := range []int{0, 1, 100, 101, 1000} {
+	for _, gap := range []int{NoHeadGap, 0, 1, 100, 101} {
 		c := Chunked{Mode: Independent, AfterHead: true, HeadGap: gap}
 		r := newRegistry(t, Reuse{Over: c}, 64)
 		id := mustRegister(t, r, ChunkText{Tokens: one, After: mustRegister(t, r, ChunkText{Tokens: head})})
@@ -160,7 +160,7 @@ func TestChunkedRefuses(t *testing.T) {
 		{Chunked{AfterHead: true}, "are for independent chunks"},
 		{Chunked{RecomputeFirst: 1}, "are for independent chunks"},
 		{Chunked{Mode: Independent, RecomputeFirst: -1}, "RecomputeFirst is -1"},
-		{Chunked{Mode: Independent, AfterHead: true, HeadGap: -1}, "HeadGap is -1, want 0 or more"},
+		{Chunked{Mode: Independent, AfterHead: true, HeadGap: -2}, "HeadGap is -2, want NoHeadGap or more"},
 		{Chunked{Mode: Independent, HeadGap: 1}, "0 without AfterHead"},
 		{Chunked{Auto: Auto{Tokens: -1}}, "Auto.Tokens is -1"},
 		{Chunked{Auto: Auto{ByContent: true}}, "at least 2 to cut by content"},

@@ -95,7 +95,7 @@ func TestRegistryPinsInUse(t *testing.T) {
 }
 
 func TestRegistryRefuses(t *testing.T) {
-	r := newRegistry(t, Chunked{Mode: Independent, AfterHead: true}, 8)
+	r := newRegistry(t, Chunked{Mode: Independent, AfterHead: true, HeadGap: NoHeadGap}, 8)
 	head := mustRegister(t, r, ChunkText{Tokens: tokens(1, 20)})
 	one := mustRegister(t, r, ChunkText{Tokens: tokens(2, 20), After: head})
 	for _, c := range []struct {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/quire-llm/quire/bench/internal/suite"
 	"github.com/quire-llm/quire/internal/cli"
+	"github.com/quire-llm/quire/kvcache"
 )
 
 func main() { os.Exit(suite.MainCommand(newCommand(), os.Args[1:], os.Stdout, os.Stderr)) }
@@ -44,7 +45,7 @@ type settings struct {
 
 // farHead is so far from the head that tiny takes no chunk for the first one, and the ordinary model reads as well as alone:
 // bench/results/cpu-2core-zen4/quality_head_gap.json
-const farHead = 512
+const farHead = kvcache.DefaultHeadGap
 
 func defaults() settings {
 	return settings{Rounds: 2, Chunks: []int{1, 4, 8}, RecomputeFirst: []int{0, 1, 2, 4, 8, 16}, HeadGaps: []int{0, farHead}, Timed: 32, MaxOutput: 200, Seed: 42}

@@ -28,6 +28,9 @@ func modes(headGaps, recomputeFirst []int) []mode {
 	for _, n := range headGaps {
 		c := independent
 		c.AfterHead, c.HeadGap = true, n
+		if n == 0 {
+			c.HeadGap = kvcache.NoHeadGap
+		}
 		all = append(all, mode{Name: afterHead, HeadGap: n, chunked: c})
 	}
 	for _, n := range recomputeFirst {

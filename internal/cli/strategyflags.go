@@ -47,7 +47,7 @@ func (f *EngineFlags) RegisterStrategy(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Name, "cache", "standard", "KV-cache `strategy`: "+strings.Join(strategyNames, ", "))
 	flags.BoolVar(&c.Independent, "chunk-independent", false, "chunked: compute each chunk alone and place it anywhere (an approximation)")
 	flags.BoolVar(&c.AfterHead, "chunk-after-head", false, "chunked: compute independent chunks after the prompt's first one")
-	flags.IntVar(&c.HeadGap, "chunk-head-gap", 0, "chunked: `positions` left free between the first chunk and those that are computed after it")
+	flags.IntVar(&c.HeadGap, "chunk-head-gap", kvcache.DefaultHeadGap, "chunked: `positions` left free between the first chunk and those that are computed after it")
 	flags.IntVar(&c.RecomputeFirst, "chunk-recompute", 0, "chunked: `tokens` at the beginning of independent chunks to compute again in their context")
 	flags.IntVar(&c.ChunkTokens, "chunk-tokens", 0, "chunked: cut prompts that name no chunks into chunks of so many `tokens` (default: they are not cut)")
 	flags.BoolVar(&c.ChunkByContent, "chunk-by-content", false, "chunked: cut where the content says so, into chunks of --chunk-tokens on average")
@@ -114,7 +114,7 @@ func (c *StrategyFlags) check() error {
 		return UsageError(independent, "--chunk-after-head is for independent chunks")
 	case c.RecomputeFirst > 0 && !c.Independent:
 		return UsageError(independent, "--chunk-recompute is for independent chunks")
-	case c.HeadGap > 0 && !c.AfterHead:
+	case !c.AfterHead && c.HeadGap != 0 && c.HeadGap != kvcache.DefaultHeadGap:
 		return UsageError("add --chunk-after-head, or leave the flag out", "--chunk-head-gap is for chunks that are computed after the head")
 	case c.ChunkByContent && c.ChunkTokens < 2:
 		return UsageError("say with --chunk-tokens how long chunks are on average", "--chunk-by-content needs --chunk-tokens of at least 2, got %d", c.ChunkTokens)
@@ -126,12 +126,17 @@ func (c *StrategyFlags) check() error {
 func (c *StrategyFlags) chunked() kvcache.Chunked {
 	s := kvcache.Chunked{
 		AfterHead:      c.AfterHead,
-		HeadGap:        c.HeadGap,
 		RecomputeFirst: c.RecomputeFirst,
 		Auto:           kvcache.Auto{Tokens: c.ChunkTokens, ByContent: c.ChunkByContent},
 	}
 	if c.Independent {
 		s.Mode = kvcache.Independent
+	}
+	if c.AfterHead {
+		s.HeadGap = c.HeadGap
+		if c.HeadGap == 0 {
+			s.HeadGap = kvcache.NoHeadGap
+		}
 	}
 	return s
 }
