@@ -34,9 +34,9 @@ part() {
     prefill_1) throughput -batch 1 -input 4000 -output 1 -repeats 5 ;;
     nano) throughput -workload nano -gpu-memory 0.9 ;;
     nano_fp8) throughput -workload nano -gpu-memory 0.9 -kv fp8 ;;
-    shared) throughput -workload shared -batch 128,256 -prefix 2048 -input 64 -output 128 -variants standard,cascade -repeats 2 ;;
+    shared) throughput -workload shared -batch 128,256 -prefix 2048 -input 64 -output 128 -variants cascade -repeats 3 ;;
     shared_long) throughput -workload shared -batch 64 -prefix 8192 -input 64 -output 128 -variants standard,cascade:ordinary,cascade -repeats 1 ;;
-    alone) throughput -batch 1,64,256 -input 128 -output 128 -variants standard,cascade,reuse -repeats 5 ;;
+    alone) throughput -batch 1,64,256 -input 128 -output 128 -variants standard,cascade,reuse -repeats 3 ;;
     warm) throughput -workload warm -prefix 1024,8192 -input 16 -output 2 -repeats 2 ;;
     evicted) throughput -workload evicted -prefix 1024,8192 -input 16 -output 2 -repeats 2 ;;
     models) model=synthetic:qwen3-1.7b,synthetic:qwen3-4b,synthetic:qwen3-8b throughput -batch 1,32,128 -input 128 -output 128 -repeats 1 ;;
