@@ -127,6 +127,6 @@ func (p *Plan) Write(ops kernels.Ops, b *Buffers) (kernels.Work, error) {
 	return kernels.Work{
 		Items: b.items, Segments: b.segments, Blocks: b.blocks, Shared: b.shared, SharedRows: b.rows,
 		ItemCount: len(p.items), SegmentCount: len(p.segments), BlockCount: len(p.blocks),
-		SharedCount: len(p.sharing.items), SharedRowCount: len(p.sharing.rows),
+		SharedCount: len(p.sharing.items), SharedRowCount: len(p.sharing.rows), Single: p.Single(),
 	}, nil
 }
