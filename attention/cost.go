@@ -14,11 +14,11 @@ const (
 
 // On a GPU a row's sums are written and read once for each part of its walk, shared items need a kernel of their own in every
 // layer, and what few rows read again comes from the second-level cache, at about twice the speed of memory.
-// Constants of an H200: bench/results/h200/cascade_table.md.
+// Constants of an H200, the ones with which the choices cost least in bench/results/h200/cascade_table.md.
 const (
-	gpuCachedBytes = 32 << 20 // of a layer's shared tokens that stay in the second-level cache
+	gpuCachedBytes = 48 << 20 // of a layer's shared tokens that stay in the second-level cache
 	gpuCachedWorth = 0.5      // of reading them again
-	gpuItemCost    = 12 << 20 // bytes that are read while the kernel starts and ends
+	gpuItemCost    = 90 << 20 // bytes that are read while the kernel starts and ends
 )
 
 // rowsOfPass is the rows that share a pass over shared tokens.

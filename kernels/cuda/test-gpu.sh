@@ -7,6 +7,7 @@
 # LOGS/receipt.json, which `go run ./kernels/cuda/internal/receipt` files if everything passed. Without stages all of them run:
 # those of compute-sanitizer where SANITIZER names it or PATH has it, those of cuBLASLt where CUBLASLT names its file, and the
 # references where python3 has torch and transformers. The others run without cuBLASLt. SOAK is the requests of the soak (20000).
+# LIMIT is the seconds that a stage has (1200): one that needs more is listed in the receipt as unfinished, with what had passed.
 # Exit code 1: a stage failed.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -24,7 +25,7 @@ stages=${*:-driver kernels attention model engine soak kernels-ptx attention-ptx
 tests() {
   local stage=$1 folder=$2 binary=$root/gpu/$3
   shift 3
-  (cd "$root/$folder" && ${WITH:-} "$binary" -test.v -test.timeout "${TIMEOUT:-9m}" "$@") >"$logs/$stage.log" 2>&1
+  (cd "$root/$folder" && timeout -k 5 "${LIMIT:-1200}" ${WITH:-} "$binary" -test.v -test.timeout 30m "$@") >"$logs/$stage.log" 2>&1
 }
 
 # reference NAME ARGUMENT...: a random checkpoint of a real shape, what transformers computes from it, and what we do.
@@ -82,7 +83,11 @@ stage() {
     model-ptx) QUIRE_CUDA_IMAGE=ptx tests model-ptx model model.test -test.run 'CUDA$' -test.short ;;
     memcheck | racecheck | initcheck | synccheck) sanitize "$1" kernels "$1" ;;
     memcheck-attention | racecheck-attention) sanitize "${1%-attention}" attention "$1" ;;
-    references) references >"$logs/references.log" 2>&1 ;;
+    references)
+      export -f reference references
+      export root logs
+      timeout -k 5 "${LIMIT:-1200}" bash -c references >"$logs/references.log" 2>&1
+      ;;
     *) echo "no stage $1" >&2 && exit 2 ;;
   esac
 }
@@ -98,7 +103,9 @@ for s in $stages; do
       "$(count "$s" PASS)" "$(count "$s" FAIL)" "$(count "$s" SKIP)" $((SECONDS - start)) | tee -a "$logs/summary.txt"
     printf '{"name": "%s", "passed": %d, "failed": %d, "skipped": %d, "exit": %d}' "$s" \
       "$(count "$s" PASS)" "$(count "$s" FAIL)" "$(count "$s" SKIP)" $code >"$logs/$s.stage"
-    if [ $code -ne 0 ]; then
+    if [ $code -eq 124 ] && [ "$(count "$s" FAIL)" -eq 0 ]; then
+      mv "$logs/$s.stage" "$logs/$s.unfinished"
+    elif [ $code -ne 0 ]; then
       touch "$logs/failed"
       grep -- '--- FAIL' "$logs/$s.log" | head -40
     fi
@@ -106,19 +113,27 @@ for s in $stages; do
 done
 wait
 
+# list KIND: the stages that left such a file, as JSON.
+list() {
+  local separator=''
+  for s in $stages; do
+    [ -e "$logs/$s.$1" ] || continue
+    printf '%s\n  ' "$separator"
+    cat "$logs/$s.$1"
+    separator=,
+  done
+}
+
 version=$("$root/gpu/quire" version -json)
 field() { printf '%s' "$version" | sed -n "s/.*\"$1\": \"\([^\"]*\)\".*/\1/p" | head -1; }
 {
   printf '{"images": "%s", "commit": "%s",\n' "$(field gpu_images)" "$(field commit)"
   nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | head -1 | sed 's/\(.*\), \(.*\)/ "device": "\1", "driver": "\2",/'
   printf ' "date": "%s", "stages": [' "$(date +%F)"
-  separator=''
-  for s in $stages; do
-    printf '%s\n  ' "$separator"
-    cat "$logs/$s.stage"
-    separator=,
-  done
+  list stage
+  printf '\n], "unfinished": ['
+  list unfinished
   printf '\n]}\n'
 } >"$logs/receipt.json"
-rm -f "$logs"/*.stage
+rm -f "$logs"/*.stage "$logs"/*.unfinished
 [ ! -e "$logs/failed" ]

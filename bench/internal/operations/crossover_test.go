@@ -10,6 +10,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/quire-llm/quire/attention"
+	"github.com/quire-llm/quire/kernels"
+
 	"github.com/quire-llm/quire/bench/internal/suite"
 	"github.com/quire-llm/quire/internal/cli"
 )
@@ -54,4 +57,30 @@ func TestCrossoverMistakes(t *testing.T) {
 		var out, err bytes.Buffer
 		require.Equal(t, cli.Usage, suite.ExecuteCommand(t.Context(), NewCrossoverCommand(), args, &out, &err), err.String())
 	}
+}
+
+// TestCostModelFitsTheTable: what was measured on a GPU says that the cost model chooses well.
+func TestCostModelFitsTheTable(t *testing.T) {
+	data, err := os.ReadFile("../../results/h200/crossover.json")
+	require.NoError(t, err)
+	var rows []crossRow
+	require.NoError(t, json.Unmarshal(data, &rows))
+	require.Len(t, rows, 72)
+	config, err := configOf("qwen3-0.6b")
+	require.NoError(t, err)
+	sum := 0.0
+	for i := range rows {
+		r := &rows[i]
+		plan, err := r.Settings.plan(r.Prefix, r.Group)
+		require.NoError(t, err)
+		plan.Share(attention.Auto, shapeOf(config, kernels.KVBF16, r.Device))
+		took := r.Ordinary
+		if r.Chosen = plan.Shares(); r.Chosen {
+			took = r.Shared
+		}
+		loss := took/min(r.Ordinary, r.Shared) - 1
+		require.Less(t, loss, 0.1, "%d sequences that share %d tokens", r.Group, r.Prefix)
+		sum += loss
+	}
+	require.Less(t, sum/float64(len(rows)), 0.01)
 }

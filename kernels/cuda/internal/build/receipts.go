@@ -21,6 +21,8 @@ type Receipt struct {
 	Driver string  `json:"driver"`
 	Date   string  `json:"date"` // 2006-01-02
 	Stages []Stage `json:"stages"`
+	// Unfinished are those that ran out of time, with what had passed by then.
+	Unfinished []Stage `json:"unfinished,omitempty"`
 }
 
 // Stage is a part of the tests, see test-gpu.sh.
@@ -34,6 +36,11 @@ type Stage struct {
 
 // Good says whether everything that was run passed.
 func (r Receipt) Good() bool {
+	for _, s := range r.Unfinished {
+		if s.Failed != 0 {
+			return false
+		}
+	}
 	return len(r.Stages) > 0 && !slices.ContainsFunc(r.Stages, func(s Stage) bool {
 		return s.Exit != 0 || s.Failed != 0 || s.Passed == 0
 	})
@@ -55,9 +62,15 @@ func Receipts(dir string) ([]Receipt, error) {
 	return all, nil
 }
 
-// Tested says whether a receipt shows images with that hash to be good.
-func Tested(receipts []Receipt, images string) bool {
-	return slices.ContainsFunc(receipts, func(r Receipt) bool { return r.Images == images && r.Good() })
+// Tested says whether a receipt shows images with that hash to be good; finished, whether one that leaves nothing unfinished does.
+func Tested(receipts []Receipt, images string) (tested, finished bool) {
+	for _, r := range receipts {
+		if r.Images == images && r.Good() {
+			tested = true
+			finished = finished || len(r.Unfinished) == 0
+		}
+	}
+	return tested, finished
 }
 
 // AddReceipt appends a receipt to those in dir. One of the same images on the same device is replaced.

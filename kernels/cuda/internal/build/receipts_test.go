@@ -32,6 +32,15 @@ func TestReceipts(t *testing.T) {
 	all, err := Receipts(dir)
 	require.NoError(t, err)
 	require.Equal(t, []Receipt{again, other}, all)
-	require.True(t, Tested(all, "a"))
-	require.False(t, Tested(all, "b"))
+	short := good
+	short.Images, short.Unfinished = "c", []Stage{{Name: "soak", Exit: 124}}
+	require.NoError(t, AddReceipt(dir, short))
+	short.Unfinished[0].Failed = 1
+	require.ErrorContains(t, AddReceipt(dir, short), "not everything passed")
+	all, err = Receipts(dir)
+	require.NoError(t, err)
+	for images, want := range map[string][2]bool{"a": {true, true}, "b": {false, false}, "c": {true, false}} {
+		tested, finished := Tested(all, images)
+		require.Equal(t, want, [2]bool{tested, finished}, images)
+	}
 }

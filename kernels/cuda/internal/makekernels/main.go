@@ -58,9 +58,13 @@ func compare(dir, nvcc string) error {
 	if err != nil {
 		return err
 	}
-	if hash := cuda.ImagesHash(); build.Tested(receipts, hash) {
+	hash := cuda.ImagesHash()
+	switch tested, finished := build.Tested(receipts, hash); {
+	case finished:
 		fmt.Printf("makekernels: images %.16s: %s has a receipt\n", hash, build.ReceiptsFile)
-	} else {
+	case tested:
+		fmt.Printf("makekernels: images %.16s: the tests that %s has a receipt of were not all finished\n", hash, build.ReceiptsFile)
+	default:
 		fmt.Printf("makekernels: images %.16s are shipped without a receipt in %s: no run of their tests on a GPU is on record\n", hash, build.ReceiptsFile)
 	}
 	compiler, err := build.FindCompiler(nvcc)
