@@ -10,15 +10,15 @@
 // Four steps, on one stream. Grids are fixed; what there is to do is read from device memory.
 //
 //   attend_plan     once for a step: cuts the work list into tiles of rows, and long walks of few
-//                   rows into parts
+//                   rows into parts; tokens that rows share become tiles of all those rows
 //   attend_decode   tiles of few queries, split over the tokens: bound by the memory that holds the
 //                   cache. On tensor cores for the usual shapes, on CUDA cores for all others
 //   attend_prefill  tiles of up to 64 queries on tensor cores, one online softmax over the walk
-//   attend_merge    adds up the parts of a row by their log-sum-exp, in a fixed order
+//   attend_merge    adds up the parts of a row by their log-sum-exp, in a fixed order; not launched
+//                   where attend_decode on tensor cores has made them all and adds them up itself
 //
-// Where a row's walk is cut depends on its length and on the number of its span's rows in the step,
-// and on nothing else: its result does not depend on the other rows of the batch, unless there is
-// no room for more parts. Scores are kept in bits: e^x is 2^(x · log2 e).
+// Where the walks of decoded rows are cut depends on all of them: see cut_decodes. The same step is
+// always cut alike. Scores are kept in bits: e^x is 2^(x · log2 e).
 //
 // attend_simple computes the same from the work list itself, slowly and in float64: the tests
 // compare the others with it.

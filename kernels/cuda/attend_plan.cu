@@ -3,6 +3,10 @@
 //   grid   one block of kAttendPlanThreads threads
 //
 // Bound by latency: once for a step, not for a layer.
+//
+// Version 1 cut every walk of a decoded row into parts of 128 tokens, at most 32, and what a part
+// costs beside its tokens was most of the time of attend_decode: on an H200 340 us for 256 rows of
+// 1,024 tokens where version 2, which weighs lengths, has 248, and with float8 338 and 152.
 #include "attend_params.h"
 #include "device.cuh"
 
