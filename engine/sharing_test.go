@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -273,6 +274,7 @@ func TestHostTier(t *testing.T) {
 			var first []Result
 			for _, r := range requests {
 				first = append(first, ask(r))
+				waitForStores(t, e)
 			}
 			for i, r := range requests { // each has been evicted by those after it
 				ctx, cancel := context.WithCancel(context.Background())
@@ -282,9 +284,16 @@ func TestHostTier(t *testing.T) {
 				again := ask(r)
 				requireSame(t, first[i:i+1], []Result{again})
 				require.Equal(t, 240, again.Usage.CachedTokens, "every full block")
+				waitForStores(t, e)
 			}
 		})
 	}
+}
+
+// waitForStores returns when an idle engine's blocks have been stored in the other tier: what is evicted before is computed again.
+func waitForStores(t *testing.T, e *Engine) {
+	t.Helper()
+	require.Eventually(t, func() bool { return e.Stats().BlocksUsed == 0 }, 20*time.Second, time.Millisecond)
 }
 
 // TestTierUnderPressure: a cache that is much too small, over a store that fails now and then. Everybody gets the right answer.

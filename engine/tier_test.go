@@ -68,8 +68,10 @@ func TestCancelDuringALoad(t *testing.T) {
 					return results[0]
 				}
 				first := ask(request(come, prompt))
+				waitForStores(t, e)
 				for i := range 4 { // which evict the first one
 					ask(request(100+10*come+i, prompt))
+					waitForStores(t, e)
 				}
 
 				ctx, cancel := context.WithCancel(context.Background())
