@@ -151,6 +151,9 @@ func examineGPU(g sysinfo.GPU) finding {
 	if err != nil {
 		return f.but(err.Error())
 	}
+	if version := device.Info().CuBLASLt; version != "" {
+		f.Text += "; cuBLASLt " + version + " for products that it is faster at"
+	}
 	device.Close()
 	return f
 }
