@@ -4,7 +4,7 @@
 #   bench/gpu.sh OUT [PART...]
 #
 # Each part leaves OUT/PART.json and OUT/PART.log, has a time limit, and does not stop the others if it fails. At the end there is
-# OUT/table.md, and OUT/summary.txt with a line for each part. All parts together took 136 s on an H200. QUIRE_CUBLASLT says, as for
+# OUT/table.md, and OUT/summary.txt with a line for each part. All parts together take about three minutes on an H200. QUIRE_CUBLASLT says, as for
 # all programs, whether cuBLASLt may be used.
 # Exit code 1: a part failed.
 set -u
@@ -34,9 +34,9 @@ part() {
     prefill_1) throughput -batch 1 -input 4000 -output 1 -repeats 5 ;;
     nano) throughput -workload nano -gpu-memory 0.9 ;;
     nano_fp8) throughput -workload nano -gpu-memory 0.9 -kv fp8 ;;
-    shared) throughput -workload shared -batch 128,256 -prefix 2048 -input 64 -output 128 -variants cascade -repeats 3 ;;
+    shared) throughput -workload shared -batch 128,256 -prefix 2048 -input 64 -output 128 -variants standard,cascade -repeats 2 ;;
     shared_long) throughput -workload shared -batch 64 -prefix 8192 -input 64 -output 128 -variants standard,cascade:ordinary,cascade -repeats 1 ;;
-    alone) throughput -batch 1,64,256 -input 128 -output 128 -variants standard,cascade,reuse -repeats 3 ;;
+    alone) throughput -batch 1,64,256 -input 128 -output 128 -variants standard,cascade,reuse -repeats 5 ;;
     warm) throughput -workload warm -prefix 1024,8192 -input 16 -output 2 -repeats 2 ;;
     evicted) throughput -workload evicted -prefix 1024,8192 -input 16 -output 2 -repeats 2 ;;
     models) model=synthetic:qwen3-1.7b,synthetic:qwen3-4b,synthetic:qwen3-8b throughput -batch 1,32,128 -input 128 -output 128 -repeats 1 ;;

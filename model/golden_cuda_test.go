@@ -29,9 +29,8 @@ func openCUDA(t testing.TB) *kernels.Device {
 //
 // One lead in forty may flip, as in the reference's own bfloat16 runs: those of qwen3-knorm-outliers flip one of 0.135, or one
 // of 0.139 with the other attention, those of qwen3-moe one of 0.078. In a mixture of experts a token whose experts are nearly
-// tied goes another way, and then misses up to 0.28 in those runs too. Which tokens do is chance: with one kernel or another
-// the 99th percentile of the 368 positions, the fourth largest error, is 0.023 to 0.128, the reference's own 0.027 to 0.059.
-// One position in fifty may go another way, within 1.25 times the reference's largest error; the limits are for the others.
+// tied goes another way, and then misses up to 0.28 in those runs too. Of 368 positions four make the 99th percentile: it may
+// be twice the reference's there, which itself is 0.027 to 0.059, and the largest error 1.25 times.
 func TestGoldensCUDA(t *testing.T) {
 	device := openCUDA(t)
 	for _, ref := range references(t) {
@@ -42,7 +41,7 @@ func TestGoldensCUDA(t *testing.T) {
 				tol := bf16Tolerance(t, ref, file)
 				tol.Flips, tol.Always = max(tol.Flips, 1.0/40), max(tol.Always, 0.15)
 				if r.model.Config.MoE.Experts > 0 {
-					tol.Aside = 1.0 / 50
+					tol.P99 *= 2 / 1.5
 					tol.Logprob = 1.25 * 0.282
 				}
 				if kv == kernels.KVFP8 {

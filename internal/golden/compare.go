@@ -20,9 +20,6 @@ type Tolerance struct {
 	Logit   float64 // of any one of the largest logits
 	Mean    float64 // of the mean |Δ log p| over all positions of all cases
 	P99     float64 // of its 99th percentile
-	// Aside is the share of the positions that Mean and P99 leave out, those of the largest errors: in a mixture of experts a
-	// token whose experts are nearly tied goes another way.
-	Aside float64
 	// Margin is the lead below which two tokens count as tied. Where the reference's lead is larger, the model's most
 	// likely token must be the reference's.
 	Margin float64

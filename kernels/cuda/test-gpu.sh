@@ -8,7 +8,7 @@
 # those of compute-sanitizer where SANITIZER names it or PATH has it, those of cuBLASLt where CUBLASLT names its file, and the
 # references where python3 has torch and transformers. The others run without cuBLASLt. SOAK is the requests of the soak (20000).
 # LIMIT is the seconds that a stage has (1200): one that needs more is listed in the receipt as unfinished, with what had passed.
-# Exit code 1: a stage failed.
+# Exit code 1: a stage failed or was not finished.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
 mkdir -p "$1"
@@ -79,7 +79,7 @@ stage() {
     model) tests model model model.test -test.run 'CUDA$' ;;
     engine) QUIRE_TEST_DEVICE=cuda tests engine engine engine.test -test.run '^(TestEvaluations|TestCompressedKV|TestDevicesAgree|TestSharingOnDevice|TestTierOnDevice)$' ;;
     soak) QUIRE_TEST_DEVICE=cuda QUIRE_SOAK_REQUESTS=${SOAK:-20000} tests soak engine engine.test -test.run '^TestSoak$' ;;
-    kernels-ptx | attention-ptx) QUIRE_CUDA_IMAGE=ptx "${1%-ptx}" "$1" -test.short ;;
+    kernels-ptx | attention-ptx) QUIRE_CUDA_IMAGE=ptx "${1%-ptx}" "$1" ;;
     model-ptx) QUIRE_CUDA_IMAGE=ptx tests model-ptx model model.test -test.run 'CUDA$' -test.short ;;
     memcheck | racecheck | initcheck | synccheck) sanitize "$1" kernels "$1" ;;
     memcheck-attention | racecheck-attention) sanitize "${1%-attention}" attention "$1" ;;
@@ -104,6 +104,7 @@ for s in $stages; do
     printf '{"name": "%s", "passed": %d, "failed": %d, "skipped": %d, "exit": %d}' "$s" \
       "$(count "$s" PASS)" "$(count "$s" FAIL)" "$(count "$s" SKIP)" $code >"$logs/$s.stage"
     if [ $code -eq 124 ] && [ "$(count "$s" FAIL)" -eq 0 ]; then
+      touch "$logs/failed"
       mv "$logs/$s.stage" "$logs/$s.unfinished"
     elif [ $code -ne 0 ]; then
       touch "$logs/failed"
